@@ -1,0 +1,86 @@
+"""OHEM against a brute-force version, in one process."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from memorysam_training.losses import ohem_cross_entropy
+
+
+def brute_force(logits: np.ndarray, labels: np.ndarray, confidence: float, share: float) -> float:
+    """Pixel by pixel in float64."""
+    losses = []
+    for b, y, x in np.ndindex(labels.shape):
+        if labels[b, y, x] == 255:
+            continue
+        row = logits[b, :, y, x].astype(np.float64)
+        losses.append(math.log(np.exp(row - row.max()).sum()) + row.max() - row[labels[b, y, x]])
+    if not losses:
+        return 0.0
+    hard = [loss for loss in losses if loss > -math.log(confidence)]
+    least = max(1, int(len(losses) * share))
+    if len(hard) < least:
+        hard = sorted(losses, reverse=True)[:least]
+    return sum(hard) / len(hard)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**31),
+    st.floats(0, 1),
+    st.floats(0, 12),
+    st.sampled_from([0.7, 0.3, 1e-4]),
+)
+def test_equals_brute_force(seed, ignored, sharpness, confidence):
+    """Sharp, right logits leave few hard pixels, so both branches are met."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 5, (2, 6, 7))
+    logits = rng.normal(size=(2, 5, 6, 7)).astype(np.float32)
+    logits += sharpness * (np.arange(5)[None, :, None, None] == labels[:, None])
+    labels[rng.random(labels.shape) < ignored] = 255
+    ours = ohem_cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels), confidence)
+    assert ours.item() == pytest.approx(
+        brute_force(logits, labels, confidence, 1 / 16), rel=1e-4, abs=1e-6
+    )
+
+
+def test_gradient_reaches_only_the_chosen_pixels():
+    logits = torch.zeros(1, 2, 1, 4)
+    logits[0, 0, 0] = torch.tensor([9.0, 9.0, 9.0, -9.0])  # the last pixel is wrong, one in four
+    logits.requires_grad_()
+    ohem_cross_entropy(logits, torch.zeros(1, 1, 4, dtype=torch.long)).backward()
+    touched = logits.grad.abs().sum(1).flatten() > 0
+    assert touched.tolist() == [False, False, False, True]
+
+
+def test_equal_losses_on_the_edge_share_the_rest():
+    """All sixteen losses are one number below the threshold; one of them counts, so the mean is it."""
+    logits = torch.zeros(1, 2, 4, 4)
+    logits[:, 0] = 5.0
+    logits.requires_grad_()
+    loss = ohem_cross_entropy(logits, torch.zeros(1, 4, 4, dtype=torch.long))
+    assert loss.item() == pytest.approx(math.log1p(math.exp(-5)), rel=1e-5)
+    loss.backward()
+    assert logits.grad[0, 0].unique().numel() == 1
+
+
+def test_a_batch_without_labels_is_zero_not_nan():
+    logits = torch.randn(2, 3, 4, 4, requires_grad=True)
+    loss = ohem_cross_entropy(logits, torch.full((2, 4, 4), 255))
+    loss.backward()
+    assert loss.item() == 0.0
+    assert logits.grad.abs().max() == 0.0
+
+
+def test_bfloat16_logits_are_judged_in_float32():
+    logits = torch.randn(1, 4, 8, 8)
+    labels = torch.randint(0, 4, (1, 8, 8))
+    low = ohem_cross_entropy(logits.bfloat16(), labels)
+    assert low.dtype == torch.float32
+    assert low.item() == pytest.approx(ohem_cross_entropy(logits, labels).item(), rel=2e-2)
