@@ -1,0 +1,339 @@
+"""Matching in time: readings with stamps go in, sets go out.
+
+One sensor leads, normally the camera: each of its readings opens a set. Every other sensor adds
+the reading nearest to the leader's stamp, within its tolerance. A set closes when every sensor is
+settled, or when its deadline passes, and goes out with what arrived: a silent sensor costs at most
+the deadline, and once it is known to be silent nothing at all. Sets leave in the order in which
+they were opened.
+
+Knows neither ROS nor torch. All times are whole nanoseconds; the caller passes ``now_ns`` on a
+clock of its choice, so the same class serves a live node, simulated time and the replay of a bag.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from memorysam_ros.reading_queue import Reading, ReadingQueue
+
+Policy = Literal["required", "optional", "hold"]
+POLICIES: tuple[Policy, ...] = ("required", "optional", "hold")
+
+MS = 1_000_000
+
+
+@dataclass(frozen=True)
+class SensorRule:
+    """How the readings of one sensor find their set. Raises ValueError on contradictory values."""
+
+    name: str
+    policy: Policy = "optional"
+    """``required``: no set without it. ``optional``: the set goes out without it. ``hold``: its
+    last reading serves again, at once, until it is older than ``max_age_ns``."""
+    offset_ns: int = 0
+    """Added to its stamps before matching, for a constant difference of clocks."""
+    tolerance_ns: int = 50 * MS
+    """Largest distance in time from the leader's stamp."""
+    max_age_ns: int = 500 * MS
+    """With ``hold``, the oldest reading that is used."""
+    window_ns: int = 0
+    """Where not 0 the readings are pieces of a stream (event packets), and a set gets all that
+    touch the window of this length which ends at the leader's stamp."""
+
+    def __post_init__(self) -> None:
+        if self.policy not in POLICIES:
+            raise ValueError(
+                f"policy of {self.name} is {self.policy!r}; accepted are {', '.join(POLICIES)}"
+            )
+        if min(self.tolerance_ns, self.max_age_ns, self.window_ns) < 0:
+            raise ValueError(f"tolerance, age and window of {self.name} must not be negative")
+        if self.window_ns and self.policy == "hold":
+            raise ValueError(
+                f"{self.name} is a stream, whose window ends at the leader's stamp; it cannot be "
+                "held: set its policy to optional or required"
+            )
+
+
+@dataclass(frozen=True)
+class MatchingRules:
+    """Who leads, who follows, and how long anyone is waited for."""
+
+    leader: SensorRule
+    """``optional``: while it is silent, the first calibrated follower leads. ``required``: then
+    there are no sets."""
+    followers: tuple[SensorRule, ...] = ()
+    """In the order in which they may stand in for the leader."""
+    deadline_ns: int = 100 * MS
+    """From the arrival of the leader's reading to the latest closing of its set."""
+    silent_after_ns: int = 1000 * MS
+    """A sensor without news for this long is not waited for."""
+    jump_ns: int = 500 * MS
+    """A step back in time of more than this is a new beginning; a smaller one is disorder."""
+    queue_depth: int = 16
+    """Readings kept of each follower."""
+    stream_depth: int = 1024
+    """Pieces kept of each stream."""
+    max_open: int = 16
+    """Sets that may be open at once; the oldest closes early when there would be more."""
+
+    def __post_init__(self) -> None:
+        names = [self.leader.name, *(rule.name for rule in self.followers)]
+        if len(set(names)) != len(names):
+            raise ValueError(f"a sensor is named twice in {', '.join(names)}")
+        if self.leader.policy == "hold" or self.leader.window_ns:
+            raise ValueError(f"{self.leader.name} leads; its policy is required or optional")
+        if min(self.queue_depth, self.stream_depth, self.max_open) < 1 or self.deadline_ns < 0:
+            raise ValueError("depths must be at least 1 and the deadline not negative")
+
+
+@dataclass(frozen=True)
+class MatchedSet:
+    """Readings of one moment."""
+
+    leader: str
+    stamp_ns: int
+    """The leader's stamp, with its offset."""
+    readings: Mapping[str, tuple[Reading, ...]]
+    """By sensor: one reading, or the pieces of a stream in order. Holds the leader's."""
+    missing: Mapping[str, str]
+    """Sensors without a reading, and why."""
+    held: frozenset[str]
+    """Sensors whose reading is an older one, held."""
+    opened_ns: int
+    closed_ns: int
+
+
+@dataclass(frozen=True)
+class _Open:
+    leader: str
+    reading: Reading
+    opened_ns: int
+
+
+@dataclass(frozen=True)
+class _Choice:
+    readings: tuple[Reading, ...] = ()
+    held: bool = False
+    why: str = ""
+
+
+class Matcher:
+    """Collects readings and hands out sets. Not thread-safe: one thread feeds it."""
+
+    def __init__(self, rules: MatchingRules) -> None:
+        self.rules = rules
+        self.counts: Counter[str] = Counter()
+        """What happened, counted by reason, since construction."""
+        self._rules = {rule.name: rule for rule in (rules.leader, *rules.followers)}
+        self._queues = {
+            rule.name: ReadingQueue(
+                rules.stream_depth if rule.window_ns else rules.queue_depth, rules.jump_ns
+            )
+            for rule in rules.followers
+        }
+        self._may_lead: set[str] = set()
+        self._arrivals: dict[str, int] = {}
+        self._open: deque[_Open] = deque()
+        self._closed: deque[tuple[int, Mapping[str, str]]] = deque(maxlen=16)
+        self._last_lead_ns: int | None = None
+        self._began_ns: int | None = None
+        self._now_ns = 0
+
+    # What callers use
+
+    def add(
+        self, sensor: str, stamp_ns: int, payload: Any, now_ns: int, end_ns: int | None = None
+    ) -> list[MatchedSet]:
+        """A reading arrived; the sets that this closes, oldest first.
+
+        ``end_ns`` is the time of the last event of a piece of a stream; others are moments.
+        Raises KeyError for a sensor that has no rule.
+        """
+        rule = self._rules[sensor]
+        now_ns = self._advance(now_ns)
+        leading = self.leader(now_ns) == sensor or sensor == self.rules.leader.name
+        self._arrivals[sensor] = now_ns
+        begin = stamp_ns + rule.offset_ns
+        reading = Reading(begin, begin if end_ns is None else end_ns + rule.offset_ns, payload)
+        if sensor != self.rules.leader.name:
+            self._enqueue(sensor, reading)
+        if leading:
+            self._lead(sensor, reading, now_ns)
+        return self._release(now_ns)
+
+    def tick(self, now_ns: int) -> list[MatchedSet]:
+        """Time passed; the sets whose deadline this ends, oldest first."""
+        return self._release(self._advance(now_ns))
+
+    @property
+    def next_deadline_ns(self) -> int | None:
+        """When :meth:`tick` is due next; None while no set is open."""
+        return self._open[0].opened_ns + self.rules.deadline_ns if self._open else None
+
+    @property
+    def open_sets(self) -> int:
+        """Number of sets that still wait for a reading."""
+        return len(self._open)
+
+    @property
+    def queued(self) -> int:
+        """Number of readings kept."""
+        return sum(len(queue) for queue in self._queues.values())
+
+    def allow_lead(self, sensor: str, allowed: bool = True) -> None:
+        """Says that a follower is calibrated, so that it may stand in for a silent leader."""
+        (self._may_lead.add if allowed else self._may_lead.discard)(sensor)
+
+    def leader(self, now_ns: int) -> str:
+        """The sensor that leads at that time."""
+        first = self.rules.leader
+        if first.policy == "optional" and self.silent(first.name, now_ns):
+            for rule in self.rules.followers:
+                able = rule.name in self._may_lead and not rule.window_ns
+                if able and not self.silent(rule.name, now_ns):
+                    return rule.name
+        return first.name
+
+    def silent(self, sensor: str, now_ns: int) -> bool:
+        """Whether nothing came from the sensor for longer than ``silent_after_ns``."""
+        last = self._arrivals.get(sensor, self._began_ns)
+        return last is not None and now_ns - last > self.rules.silent_after_ns
+
+    def flush(self, why: str) -> None:
+        """Forgets open sets and queued readings, and counts them under ``why``."""
+        self.counts[f"flush: {why}"] += 1
+        self.counts["sets flushed"] += len(self._open)
+        self._open.clear()
+        self._closed.clear()
+        self._last_lead_ns = None
+        for queue in self._queues.values():
+            queue.clear()
+
+    # Steps
+
+    def _advance(self, now_ns: int) -> int:
+        """The clock goes on, or starts anew after a jump back."""
+        if now_ns < self._now_ns - self.rules.jump_ns:
+            self.flush("the clock jumped back")
+            self._arrivals.clear()
+            self._began_ns, self._now_ns = None, now_ns
+        self._now_ns = max(self._now_ns, now_ns)
+        if self._began_ns is None:
+            self._began_ns = self._now_ns
+        return self._now_ns
+
+    def _enqueue(self, sensor: str, reading: Reading) -> None:
+        for problem in self._queues[sensor].put(reading):
+            self.counts[f"{sensor}: {problem}"] += 1
+        tolerance = self._rules[sensor].tolerance_ns
+        for stamp_ns, missing in self._closed:
+            if sensor in missing and abs(reading.stamp_ns - stamp_ns) <= tolerance:
+                self.counts[f"{sensor}: late"] += 1
+                break
+
+    def _lead(self, sensor: str, reading: Reading, now_ns: int) -> None:
+        last = self._last_lead_ns
+        if last is not None and reading.stamp_ns <= last:
+            if last - reading.stamp_ns <= self.rules.jump_ns:
+                self.counts[f"{sensor}: out of order"] += 1
+                return
+            self._flush_before_jump(sensor)
+        for queue in self._queues.values():
+            queue.jumped = False
+        self._last_lead_ns = reading.stamp_ns
+        self._open.append(_Open(sensor, reading, now_ns))
+
+    def _flush_before_jump(self, sensor: str) -> None:
+        """The leader's stamps start anew; followers that already did keep what they have."""
+        kept = {name: queue.readings for name, queue in self._queues.items() if queue.jumped}
+        own = self._queues[sensor].newest if sensor in self._queues else None
+        self.flush(f"stamps of {sensor} jumped back")
+        if own is not None:
+            kept[sensor] = (own,)
+        for name, readings in kept.items():
+            for reading in readings:
+                self._queues[name].put(reading)
+
+    def _release(self, now_ns: int) -> list[MatchedSet]:
+        """Closes the oldest open sets for as long as they are settled or due."""
+        out = []
+        while self._open:
+            first = self._open[0]
+            due = now_ns - first.opened_ns >= self.rules.deadline_ns
+            due = due or len(self._open) > self.rules.max_open
+            choices: dict[str, _Choice] = {}
+            for rule in self.rules.followers:
+                if rule.name != first.leader:
+                    choice = self._choose(rule, first.reading.stamp_ns, now_ns, due)
+                    if choice is None:
+                        return out
+                    choices[rule.name] = choice
+            self._open.popleft()
+            matched = self._close(first, choices, now_ns)
+            if matched is not None:
+                out.append(matched)
+        return out
+
+    def _choose(self, rule: SensorRule, lead_ns: int, now_ns: int, due: bool) -> _Choice | None:
+        """What a sensor gives to a set; None while something better may still come."""
+        queue = self._queues[rule.name]
+        silent = self.silent(rule.name, now_ns)
+        if rule.window_ns:
+            if not (due or silent or queue.reaches(lead_ns)):
+                return None
+            pieces = queue.touching(lead_ns - rule.window_ns, lead_ns)
+            if pieces and max(p.end_ns for p in pieces) >= lead_ns - rule.tolerance_ns:
+                return _Choice(pieces)
+            return _Choice(why=self._why(rule, None, lead_ns, silent, now_ns))
+
+        nearest = queue.nearest(lead_ns)
+        held = queue.last_until(lead_ns) if rule.policy == "hold" else None
+        if held is not None and lead_ns - held.stamp_ns > rule.max_age_ns:
+            held = None
+        if not (due or silent or held is not None or queue.decided(lead_ns)):
+            return None
+        if nearest is not None and abs(nearest.stamp_ns - lead_ns) <= rule.tolerance_ns:
+            return _Choice((nearest,))
+        if held is not None:
+            return _Choice((held,), held=True)
+        return _Choice(why=self._why(rule, nearest, lead_ns, silent, now_ns))
+
+    def _why(
+        self, rule: SensorRule, nearest: Reading | None, lead_ns: int, silent: bool, now_ns: int
+    ) -> str:
+        if silent:
+            last = self._arrivals.get(rule.name)
+            if last is None:
+                return "nothing ever arrived"
+            return f"silent for {(now_ns - last) / 1e9:.0f} s"
+        if nearest is None:
+            return "nothing arrived in time"
+        distance_ms = (nearest.stamp_ns - lead_ns) / MS
+        return f"nearest is {distance_ms:+.0f} ms away, tolerance {rule.tolerance_ns / MS:.0f} ms"
+
+    def _close(
+        self, first: _Open, choices: dict[str, _Choice], now_ns: int
+    ) -> MatchedSet | None:
+        missing = {name: choice.why for name, choice in choices.items() if not choice.readings}
+        if first.leader != self.rules.leader.name:
+            missing[self.rules.leader.name] = f"silent; {first.leader} leads"
+        self._closed.append((first.reading.stamp_ns, missing))
+        for name in missing:
+            self.counts[f"{name}: missing"] += 1
+            if self._rules[name].policy == "required":
+                self.counts[f"sets dropped: no {name}"] += 1
+                return None
+        self.counts["sets partial" if missing else "sets complete"] += 1
+        readings = {name: c.readings for name, c in choices.items() if c.readings}
+        return MatchedSet(
+            leader=first.leader,
+            stamp_ns=first.reading.stamp_ns,
+            readings={first.leader: (first.reading,), **readings},
+            missing=missing,
+            held=frozenset(name for name, choice in choices.items() if choice.held),
+            opened_ns=first.opened_ns,
+            closed_ns=now_ns,
+        )

@@ -1,0 +1,86 @@
+"""The one-slot mailbox and its thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from memorysam_ros.worker import Mailbox, Worker
+
+
+def wait_for(condition, seconds=5.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "timed out"
+        time.sleep(0.001)
+
+
+def test_the_newest_item_wins():
+    box = Mailbox()
+    assert box.put(1) is None
+    assert box.put(2) == 1
+    assert box.take() == 2
+    assert box.put(3) is None
+    assert box.clear() == 3
+
+
+def test_while_the_job_runs_only_the_newest_waits():
+    started, go_on, done = threading.Event(), threading.Event(), []
+
+    def job(item):
+        started.set()
+        go_on.wait(5)
+        done.append(item)
+
+    worker = Worker(job, failed=lambda item, error: None)
+    worker.put(0)
+    started.wait(5)
+    replaced = [worker.put(k) for k in (1, 2, 3)]
+    go_on.set()
+    wait_for(lambda: len(done) == 2)
+    assert (replaced, done) == ([None, 1, 2], [0, 3])
+    assert worker.stop(5)
+
+
+def test_an_exception_is_reported_with_its_item_and_the_next_one_is_worked_on():
+    done, failures = [], []
+
+    def job(item):
+        if item % 3 == 0:
+            raise RuntimeError(f"item {item}")
+        done.append(item)
+
+    worker = Worker(job, failed=lambda item, error: failures.append((item, str(error))))
+    for k in range(1, 10):
+        worker.put(k)
+        wait_for(lambda k=k: len(done) + len(failures) == k)
+    assert done == [1, 2, 4, 5, 7, 8]
+    assert failures == [(3, "item 3"), (6, "item 6"), (9, "item 9")]
+    assert worker.stop(5)
+
+
+def test_stop_finishes_the_item_in_work_and_leaves_no_thread():
+    before = threading.active_count()
+    started, done = threading.Event(), []
+
+    def job(item):
+        started.set()
+        time.sleep(0.05)
+        done.append(item)
+
+    for _ in range(3):
+        started.clear()
+        worker = Worker(job, failed=lambda item, error: None)
+        worker.put("in work")
+        started.wait(5)
+        worker.put("waiting")
+        assert worker.stop(5)
+    assert set(done) == {"in work"}
+    assert threading.active_count() == before
+
+
+def test_stop_of_an_idle_worker_returns_at_once():
+    worker = Worker(lambda item: None, failed=lambda item, error: None)
+    begin = time.monotonic()
+    assert worker.stop(5)
+    assert time.monotonic() - begin < 1
