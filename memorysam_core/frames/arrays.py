@@ -1,0 +1,38 @@
+"""NumPy or torch in, the same kind out."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+T = TypeVar("T", np.ndarray, Tensor)
+
+DeviceLike = str | torch.device
+
+
+def tensor_of(
+    array: Any, device: DeviceLike | None = None, dtype: torch.dtype | None = None
+) -> Tensor:
+    """A tensor of any array: big-endian, strided, read-only and integer arrays included.
+
+    Without ``dtype``, float64 stays and everything else becomes float32. Shares memory if it can.
+    """
+    if isinstance(array, Tensor):
+        tensor = array
+    else:
+        values = np.asarray(array)
+        values = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("="), copy=False))
+        if not values.flags.writeable:
+            values = values.copy()
+        tensor = torch.from_numpy(values)
+    if dtype is None:
+        dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
+    return tensor.to(device=device, dtype=dtype)
+
+
+def like(tensor: Tensor, example: T) -> T:
+    """The tensor as the kind of ``example``: a NumPy array if that is one."""
+    return tensor if isinstance(example, Tensor) else tensor.cpu().numpy()
