@@ -8,11 +8,11 @@ mask decoder is built larger, and the LoRA layers of the released MemorySAM code
 from __future__ import annotations
 
 import torch
+from sam2.modeling.backbones.hieradet import Hiera
+from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
 from sam2.modeling.memory_attention import MemoryAttention, MemoryAttentionLayer
 from sam2.modeling.memory_encoder import CXBlock, Fuser, MaskDownSampler, MemoryEncoder
 from sam2.modeling.position_encoding import PositionEmbeddingSine
-from sam2.modeling.backbones.hieradet import Hiera
-from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
 from sam2.modeling.sam.mask_decoder import MaskDecoder
 from sam2.modeling.sam.transformer import RoPEAttention, TwoWayTransformer
 from sam2.modeling.sam2_base import SAM2Base
@@ -155,7 +155,8 @@ def run_as_video(model: SAM2Base, frames: Tensor) -> tuple[Tensor, Tensor, Tenso
     """Frames ``(M, B, 3, S, S)`` one after the other, each later a conditioning frame.
 
     Returns:
-        Mean logits ``(B, C, S/4, S/4)``, mean stride-4 features, closed gates ``(M, B)``.
+        Logits of each frame ``(M, B, C, S/4, S/4)``, mean stride-4 features, closed gates
+        ``(M, B)``.
     """
     outputs = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
     logits, features, closed = [], [], []
@@ -174,4 +175,4 @@ def run_as_video(model: SAM2Base, frames: Tensor) -> tuple[Tensor, Tensor, Tenso
         logits.append(multimasks)
         closed.append(score[:, 0] <= 0)
     mean_features = torch.stack(features).mean(0)
-    return torch.stack(logits).mean(0), mean_features, torch.stack(closed)
+    return torch.stack(logits), mean_features, torch.stack(closed)
