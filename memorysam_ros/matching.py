@@ -314,9 +314,7 @@ class Matcher:
         distance_ms = (nearest.stamp_ns - lead_ns) / MS
         return f"nearest is {distance_ms:+.0f} ms away, tolerance {rule.tolerance_ns / MS:.0f} ms"
 
-    def _close(
-        self, first: _Open, choices: dict[str, _Choice], now_ns: int
-    ) -> MatchedSet | None:
+    def _close(self, first: _Open, choices: dict[str, _Choice], now_ns: int) -> MatchedSet | None:
         missing = {name: choice.why for name, choice in choices.items() if not choice.readings}
         if first.leader != self.rules.leader.name:
             missing[self.rules.leader.name] = f"silent; {first.leader} leads"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from memorysam_ros.matching import MS, Matcher, MatchingRules, SensorRule
 
 S = 1_000 * MS
@@ -120,7 +121,8 @@ def test_old_sets_never_overtake():
     matcher.add("image", 120 * MS, None, 134 * MS)
     assert matcher.counts["image: out of order"] == 1
     assert names(matcher.add("lidar", 140 * MS, None, 140 * MS)) == [
-        (100, {"image", "lidar"}), (133, {"image", "lidar"}),
+        (100, {"image", "lidar"}),
+        (133, {"image", "lidar"}),
     ]
 
 
