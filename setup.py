@@ -19,7 +19,9 @@ def tree(source, target):
     for folder, _, names in sorted(os.walk(source)):
         files = [os.path.join(folder, name) for name in sorted(names) if not name.endswith(".pyc")]
         if files:
-            pairs.append((os.path.normpath(os.path.join(target, os.path.relpath(folder, source))), files))
+            pairs.append(
+                (os.path.normpath(os.path.join(target, os.path.relpath(folder, source))), files)
+            )
     return pairs
 
 

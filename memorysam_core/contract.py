@@ -84,7 +84,7 @@ class InputContract:
         return tuple(m.name for m in self.modalities)
 
     def modality(self, name: str) -> Modality:
-        """The modality of that name. Raises ValueError, listing the known ones, if there is none."""
+        """The modality of that name. Raises ValueError, with the known ones, if there is none."""
         for candidate in self.modalities:
             if candidate.name == name:
                 return candidate
@@ -135,7 +135,9 @@ class InputContract:
 def check_size(height: int, width: int) -> None:
     """Raises ValueError unless both are positive multiples of 32."""
     if height <= 0 or width <= 0 or height % SIZE_MULTIPLE or width % SIZE_MULTIPLE:
-        near = [max(SIZE_MULTIPLE, round(v / SIZE_MULTIPLE) * SIZE_MULTIPLE) for v in (height, width)]
+        near = [
+            max(SIZE_MULTIPLE, round(v / SIZE_MULTIPLE) * SIZE_MULTIPLE) for v in (height, width)
+        ]
         raise ValueError(
             f"input size {height} x {width} (height x width) is not in multiples of "
             f"{SIZE_MULTIPLE}; nearest is {near[0]} x {near[1]}"
@@ -143,7 +145,7 @@ def check_size(height: int, width: int) -> None:
 
 
 def deliver_modalities(depth: str = "hha") -> tuple[Modality, ...]:
-    """Image, depth, event, LiDAR as published for DELIVER; ``depth`` is ``hha`` or ``log_depth``."""
+    """Image, depth, event, LiDAR as for DELIVER; ``depth`` is ``hha`` or ``log_depth``."""
     return (
         Modality("image", representations.Rgb(), IMAGENET_MEAN, IMAGENET_STD),
         Modality("depth", representations.from_dict({"name": depth})),

@@ -101,7 +101,9 @@ class LabelSpace:
 def _space(name: str, table: str) -> LabelSpace:
     rows = [row.rsplit(" ", 1) for row in table.strip().splitlines()]
     colours = [tuple(int(v) for v in colour.split(",")) for _, colour in rows]
-    return LabelSpace(name, tuple(c.strip() for c, _ in rows), tuple((r, g, b) for r, g, b in colours))
+    return LabelSpace(
+        name, tuple(c.strip() for c, _ in rows), tuple((r, g, b) for r, g, b in colours)
+    )
 
 
 DELIVER = _space(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Union, get_args
+from typing import ClassVar, Literal, get_args
 
 Reading = Literal["image", "depth", "points", "events", "rendered"]
 """The kinds of sensor reading that frames are drawn from."""
@@ -116,9 +116,7 @@ class Rendered:
     """What the channels are, in words."""
 
 
-Representation = Union[
-    Rgb, LogDepth, Hha, LidarRange, EventPolarity, EventTimeSurface, Rendered
-]
+Representation = Rgb | LogDepth | Hha | LidarRange | EventPolarity | EventTimeSurface | Rendered
 
 VERSION = 1
 """Raised whenever the same parameters would draw different pixels."""
@@ -174,7 +172,7 @@ def _check(representation: Representation) -> None:
         value, default = getattr(representation, field.name), field.default
         number = isinstance(default, (int, float)) and not isinstance(default, bool)
         fits = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if number and not fits or not number and type(value) is not type(default):
+        if not (fits if number else type(value) is type(default)):
             raise ValueError(
                 f"parameter {field.name} of representation {representation.name!r} is {value!r}; "
                 f"give a {type(default).__name__} such as {default!r}"
