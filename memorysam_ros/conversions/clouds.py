@@ -42,6 +42,8 @@ def cloud(message: Any) -> Cloud:
     x, y and z may be anywhere among the fields and of any float type; a cloud of zero points is
     fine. Raises ConversionError where x, y or z are missing or the data are too short.
     """
+    if int(message.height) * int(message.width) == 0:  # which often has no fields either
+        return Cloud(np.zeros((0, 3), np.float32))
     rows = structured(message)
     names = rows.dtype.names or ()
     unusable = [n for n in "xyz" if n not in names or rows.dtype[n].kind != "f"]

@@ -139,7 +139,7 @@ def _rgb_from_yuv(y: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
             f"a yuv422 image is {y.shape[1]} pixels wide, but its pixels share colours in pairs; "
             "give an even width"
         )
-    luma = 1.164 * (y.astype(np.float32) - 16)
+    luma = 1.164 * np.maximum(y.astype(np.float32) - 16, 0)
     u = np.repeat(u.astype(np.float32) - 128, 2, axis=1)
     v = np.repeat(v.astype(np.float32) - 128, 2, axis=1)
     channels = (luma + 1.596 * v, luma - 0.813 * v - 0.391 * u, luma + 2.018 * u)

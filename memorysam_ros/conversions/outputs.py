@@ -142,21 +142,18 @@ class Outputs:
         points["rgb"] = (red << 16) | (green << 8) | blue
         points["label"] = labels
         points["confidence"] = confidence
-        return self._cloud(header, points.view(np.uint8), (1, len(points)), _LABELLED_FIELDS, True)
+        return self._cloud(header, points[None], _LABELLED_FIELDS, is_dense=True)
 
     def organised_points(self, header: Any, xyz: np.ndarray) -> Any:
         """Points ``(H, W, 3)`` in the camera's frame, NaN without depth, as an organised cloud."""
-        points = np.ascontiguousarray(xyz, "<f4")
-        return self._cloud(
-            header, points.view(np.uint8), points.shape[:2], _LABELLED_FIELDS[:3], False
-        )
+        return self._cloud(header, _packed(xyz), _LABELLED_FIELDS[:3], is_dense=False)
 
     def points(self, header: Any, xyz: np.ndarray, intensity: np.ndarray | None = None) -> Any:
         """A scan ``(N, 3)`` with intensity ``(N,)`` where given, as an unorganised cloud."""
         columns = [xyz] if intensity is None else [xyz, np.reshape(intensity, (-1, 1))]
-        rows = np.ascontiguousarray(np.concatenate(columns, axis=1), "<f4")
+        rows = np.concatenate(columns, axis=1)
         fields = (*_LABELLED_FIELDS[:3], ("intensity", 12, _FLOAT32))[: rows.shape[1]]
-        return self._cloud(header, rows.view(np.uint8), (1, len(rows)), fields, True)
+        return self._cloud(header, _packed(rows[None]), fields, is_dense=True)
 
     def camera_info(self, header: Any, camera: Camera) -> Any:
         """The CameraInfo of images that ``camera`` took."""
@@ -221,13 +218,12 @@ class Outputs:
     def _cloud(
         self,
         header: Any,
-        data: np.ndarray,
-        shape: tuple[int, ...],
+        points: np.ndarray,  # one item for each point, (height, width)
         fields: tuple[tuple[str, int, int], ...],
         is_dense: bool,
     ) -> Any:
-        height, width = shape
-        step = data.size // max(1, height * width)
+        height, width = points.shape
+        step = points.dtype.itemsize
         return self._make(
             "sensor_msgs/msg/PointCloud2",
             header=header,
@@ -246,9 +242,15 @@ class Outputs:
             is_bigendian=False,
             point_step=step,
             row_step=step * width,
-            data=data.reshape(-1),
+            data=points.reshape(-1).view(np.uint8),
             is_dense=is_dense,
         )
+
+
+def _packed(points: np.ndarray) -> np.ndarray:
+    """``(H, W, channels)`` as one item of that many float32 for each point, ``(H, W)``."""
+    flat = np.ascontiguousarray(points, "<f4")
+    return flat.view(np.dtype(("V", flat.shape[2] * 4)))[:, :, 0]
 
 
 def blend(
