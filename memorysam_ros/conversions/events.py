@@ -14,12 +14,6 @@ _ENCODINGS = ("evt3", "mono", "libcaer")
 _LIBCAER_WRAP_US = 1 << 31
 
 
-def _new_evt3_decoder() -> Any:
-    from memorysam_core.frames.evt3 import Evt3Decoder
-
-    return Evt3Decoder()
-
-
 class EventStream:
     """Decodes the packets of one topic, which must come in order: evt3 goes on where it was.
 
@@ -29,14 +23,14 @@ class EventStream:
     """
 
     def __init__(self) -> None:
-        self._evt3 = _new_evt3_decoder()
+        self._evt3: Any = None
         self._next_seq: int | None = None
         self.lost_packets = 0
         """Packets that the sequence numbers say were lost on the way."""
 
     def reset(self) -> None:
         """Forgets the state between packets, as after a jump in time. ``lost_packets`` stays."""
-        self._evt3 = _new_evt3_decoder()
+        self._evt3 = None
         self._next_seq = None
 
     def decode(self, message: Any) -> EventsReading:
@@ -73,11 +67,15 @@ class EventStream:
         lost = 0 if self._next_seq is None else seq - self._next_seq
         if lost:
             # The words that were lost may have held the row and the high bits of the time.
-            self._evt3 = _new_evt3_decoder()
+            self._evt3 = None
         self.lost_packets += max(0, lost)
         self._next_seq = seq + 1
 
     def _evt3_events(self, data: np.ndarray) -> tuple[np.ndarray, ...]:
+        if self._evt3 is None:
+            from memorysam_core.frames.evt3 import Evt3Decoder
+
+            self._evt3 = Evt3Decoder()
         events = self._evt3.decode(data)
         return events.t_ns, events.x, events.y, events.p
 
