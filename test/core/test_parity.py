@@ -108,6 +108,7 @@ def test_equals_released_configurations(size: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("version", ["2.0", "2.1"])
 def test_equals_stock_sam2_at_full_size(version: str) -> None:
     frames = torch.randn(4, 1, 3, 1024, 1024, generator=torch.Generator().manual_seed(4))
