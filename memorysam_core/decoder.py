@@ -84,28 +84,47 @@ def class_kernels(decoder: nn.Module, class_tokens: Tensor) -> Tensor:
 
     One batched product for each of the three layers, instead of one small one per class.
     """
+    if hasattr(decoder, "fused_hypernetworks"):
+        return decoder.fused_hypernetworks(class_tokens)
+    return _run_stacked(stack_hypernetworks(decoder), class_tokens)
+
+
+def stack_hypernetworks(decoder: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Per layer, the weights ``(C, in, out)`` and biases ``(C, 1, out)`` of all classes."""
+    networks = decoder.output_hypernetworks_mlps[1:]
+    stacked = []
+    for layer in zip(*(network.layers for network in networks), strict=True):
+        weight = torch.stack([linear.weight.t() for linear in layer])
+        bias = torch.stack([linear.bias for linear in layer]).unsqueeze(1)
+        stacked.append((weight, bias))
+    return stacked
+
+
+class StackedHypernetworks(nn.Module):
+    """The stacked weights, kept; they move with the model but are not part of its state."""
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        stacked = stack_hypernetworks(decoder)
+        self.depth = len(stacked)
+        for i, (weight, bias) in enumerate(stacked):
+            self.register_buffer(f"weight{i}", weight.detach(), persistent=False)
+            self.register_buffer(f"bias{i}", bias.detach(), persistent=False)
+
+    def forward(self, class_tokens: Tensor) -> Tensor:
+        """Class tokens ``(B, C, D)`` to kernels ``(B, C, D/8)``."""
+        names = range(self.depth)
+        stacked = [(getattr(self, f"weight{i}"), getattr(self, f"bias{i}")) for i in names]
+        return _run_stacked(stacked, class_tokens)
+
+
+def _run_stacked(stacked: list[tuple[Tensor, Tensor]], class_tokens: Tensor) -> Tensor:
     x = class_tokens.transpose(0, 1)  # (C, B, D)
-    stacked = stacked_hypernetworks(decoder)
     for i, (weight, bias) in enumerate(stacked):
         x = torch.baddbmm(bias, x, weight)
         if i < len(stacked) - 1:
             x = F.relu(x)
     return x.transpose(0, 1)
-
-
-def stacked_hypernetworks(decoder: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    """Per layer, the weights ``(C, in, out)`` and biases ``(C, 1, out)`` of all classes."""
-    fused = getattr(decoder, "fused_hypernetworks", None)
-    if fused is not None:
-        return fused
-    networks = decoder.output_hypernetworks_mlps[1:]
-    layers = zip(*(network.layers for network in networks), strict=True)
-    stacked = []
-    for layer in layers:
-        weight = torch.stack([linear.weight.t() for linear in layer])
-        bias = torch.stack([linear.bias for linear in layer]).unsqueeze(1)
-        stacked.append((weight, bias))
-    return stacked
 
 
 def predicted_iou(decoder: nn.Module, masks: ClassMasks) -> Tensor:

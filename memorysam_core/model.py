@@ -21,9 +21,9 @@ from memorysam_core.decoder import (
     NO_OBJECT_LOGIT,
     ClassMasks,
     Prompt,
+    StackedHypernetworks,
     decode,
     predicted_iou,
-    stacked_hypernetworks,
 )
 from memorysam_core.memory import GridTables, Memory, MemoryBank, grid_tables
 
@@ -152,7 +152,7 @@ class MemorySAM(nn.Module):
         decoder, convs = self.sam_mask_decoder, self.image_encoder.neck.convs
         self.fused_stride4 = _compose(convs[3].conv, decoder.conv_s0)
         self.fused_stride8 = _compose(convs[2].conv, decoder.conv_s1)
-        decoder.fused_hypernetworks = stacked_hypernetworks(decoder)
+        decoder.fused_hypernetworks = StackedHypernetworks(decoder)
         return self
 
     def _empty_bank(self, sequence: Sequence[Features]) -> MemoryBank:

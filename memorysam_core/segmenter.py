@@ -16,6 +16,7 @@ from memorysam_core.adapters import merge_adapters
 from memorysam_core.checkpoint import Checkpoint, load_checkpoint
 from memorysam_core.contract import InputContract, check_size
 from memorysam_core.frames import resize
+from memorysam_core.frames.arrays import tensor_of
 from memorysam_core.model import MemorySAM
 from memorysam_core.reduce import labels_and_confidence
 from memorysam_core.representations import Rgb
@@ -137,7 +138,7 @@ class Segmenter:
 
     def _prepare(self, name: str, frame: FrameLike) -> Tensor:
         """One frame, uint8 ``(H, W, 3)``, to the model's size and normalisation ``(3, h, w)``."""
-        pixels = torch.as_tensor(frame).to(self.device, non_blocking=True)
+        pixels = tensor_of(frame, self.device, torch.uint8)
         if pixels.shape[:2] != self.size:
             smooth = isinstance(self.contract.modality(name).representation, Rgb)
             pixels = (resize.smooth if smooth else resize.nearest)(pixels, self.size)
