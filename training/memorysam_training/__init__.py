@@ -1,0 +1,1 @@
+"""Training, evaluation and simulation for MemorySAM; never needed on a robot."""

@@ -1,0 +1,165 @@
+"""Weather and failures: what each changes, for which sensor, and by how much.
+
+========================  =====  =====  =====  =====
+condition or failure      image  depth  event  lidar
+========================  =====  =====  =====  =====
+cloud, sun                light  --     light  --
+fog                       haze   holes  haze   lost returns, echoes
+night                     dark   --     dark   --
+rain                      wet    noise  drops  lost returns, echoes
+motionblur                blur   --     --     --
+overexposure              bright --     --     --
+underexposure             dark   --     --     --
+lidarjitter               --     --     --     misplaced
+eventlowres               --     --     coarse --
+========================  =====  =====  =====  =====
+
+The table is tested: what says ``--`` gives the same bytes with and without.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+Rgb = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Weather:
+    """Light and air. Colours are linear; lights are relative to an overcast noon."""
+
+    sun: Rgb
+    """Light of the sun or moon on a surface that faces it."""
+    elevation: float
+    """Of the sun, radians."""
+    zenith: Rgb
+    horizon: Rgb
+    cloudiness: float
+    """Share of the sky under cloud, 0 to 1."""
+    fog: float
+    """Extinction of light, 1/m."""
+    wet: float
+    """How wet surfaces are, 0 to 1."""
+    rain: float
+    """How hard it rains, 0 to 1."""
+    lamps: float
+    """How bright street lamps, headlights and windows are, 0 to 1."""
+    exposure: float
+    """What the camera's automatic exposure settles at."""
+    gain: float
+    """Of the camera: scales its noise."""
+    scatter: float
+    """How strongly the air shows the light of lamps."""
+
+
+WEATHERS: dict[str, Weather] = {
+    "cloud": Weather((0.35, 0.34, 0.32), 0.8, (0.5, 0.56, 0.64), (0.72, 0.74, 0.76), 0.85,
+                     0.0011, 0.0, 0.0, 0.0, 1.15, 1.0, 0.0),
+    "fog": Weather((0.08, 0.08, 0.08), 0.7, (0.5, 0.53, 0.57), (0.6, 0.62, 0.64), 1.0,
+                   0.030, 0.35, 0.0, 0.35, 1.15, 1.2, 0.05),
+    "night": Weather((0.012, 0.016, 0.028), 0.9, (0.008, 0.012, 0.03), (0.045, 0.038, 0.045), 0.35,
+                     0.0022, 0.75, 0.0, 1.0, 3.4, 3.0, 0.03),
+    "rain": Weather((0.05, 0.05, 0.055), 0.5, (0.2, 0.23, 0.29), (0.34, 0.37, 0.42), 1.0,
+                    0.007, 1.0, 1.0, 0.55, 1.8, 1.6, 0.02),
+    "sun": Weather((2.5, 2.1, 1.55), 0.46, (0.17, 0.34, 0.72), (0.62, 0.72, 0.86), 0.3,
+                   0.0009, 0.0, 0.0, 0.0, 0.85, 0.8, 0.0),
+}
+"""DELIVER's five conditions."""
+
+FAILURES = ("motionblur", "overexposure", "underexposure", "lidarjitter", "eventlowres")
+"""DELIVER's corner cases, under its names."""
+
+SENSORS = ("camera", "depth", "events", "lidar")
+
+
+def blend(a: Weather, b: Weather, share: float) -> Weather:
+    """Weather between two; brightness and density change by equal factors in equal times."""
+
+    def between(x: float, y: float) -> float:
+        if min(x, y) > 0:
+            return float(np.exp(np.log(x) + share * (np.log(y) - np.log(x))))
+        return x + share * (y - x)
+
+    values = {}
+    for field in dataclasses.fields(Weather):
+        x, y = getattr(a, field.name), getattr(b, field.name)
+        values[field.name] = (
+            tuple(between(p, q) for p, q in zip(x, y, strict=True))
+            if isinstance(x, tuple)
+            else between(x, y)
+        )
+    return Weather(**values)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Conditions that follow each other over a drive, each turning into the next."""
+
+    names: tuple[str, ...]
+    seconds: float
+
+    def __post_init__(self) -> None:
+        unknown = [n for n in self.names if n not in WEATHERS]
+        if unknown or not self.names:
+            raise ValueError(
+                f"no condition {', '.join(map(repr, unknown)) or 'given'}; "
+                f"known are {', '.join(WEATHERS)}"
+            )
+
+    def _place(self, t: float) -> tuple[int, float]:
+        """The leg of the schedule at ``t``, and how far the turn to the next has come."""
+        count = len(self.names)
+        if count == 1:
+            return 0, 0.0
+        at = np.clip(t / self.seconds, 0, 1) * count - 0.5
+        leg = int(np.clip(np.floor(at), 0, count - 2))
+        share = float(np.clip((at - leg - 0.3) / 0.4, 0, 1))
+        return leg, share * share * (3 - 2 * share)
+
+    def weather(self, t: float) -> Weather:
+        """The weather at a time, seconds."""
+        leg, share = self._place(t)
+        here = WEATHERS[self.names[leg]]
+        return here if share == 0 else blend(here, WEATHERS[self.names[leg + 1]], share)
+
+    def name(self, t: float) -> str:
+        """The condition that prevails at a time."""
+        leg, share = self._place(t)
+        return self.names[leg + (share >= 0.5)]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that befalls a sensor from ``start`` to ``end`` seconds of the drive."""
+
+    kind: str
+    """One of :data:`FAILURES`, or a sensor's name: it is dead for that time."""
+    start: float = 0.0
+    end: float = float("inf")
+
+    @classmethod
+    def parse(cls, text: str) -> Fault:
+        """From ``lidar@8-12``, ``overexposure@3-5`` or ``motionblur``. Raises ValueError."""
+        kind, _, span = text.partition("@")
+        if kind not in FAILURES + SENSORS:
+            raise ValueError(
+                f"no failure {kind!r}; known are {', '.join(FAILURES)}, and the dead sensors "
+                f"{', '.join(SENSORS)}"
+            )
+        if not span:
+            return cls(kind)
+        try:
+            start, end = (float(v) for v in span.split("-"))
+        except ValueError:
+            raise ValueError(f"cannot read the time of {text!r}; write {kind}@8-12") from None
+        if not 0 <= start < end:
+            raise ValueError(f"{text!r} ends before it starts; write {kind}@8-12")
+        return cls(kind, start, end)
+
+
+def active(faults: tuple[Fault, ...], t: float) -> frozenset[str]:
+    """Kinds of the faults that hold at time ``t``."""
+    return frozenset(f.kind for f in faults if f.start <= t < f.end)

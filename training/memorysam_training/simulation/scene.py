@@ -1,0 +1,155 @@
+"""Ray casting: what a ray meets first, among what stands and what moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import open3d as o3d
+
+from memorysam_training.simulation import classes
+from memorysam_training.simulation.mesh import Material
+from memorysam_training.simulation.movers import in_reach
+from memorysam_training.simulation.world import World
+
+FAR_M = 1000.0
+"""Distance at which rays that meet nothing are said to end, as in CARLA."""
+
+
+@dataclass
+class Hits:
+    """First hits of N rays; rays that meet nothing have ``triangle`` -1 and the class sky."""
+
+    origin: np.ndarray
+    direction: np.ndarray
+    """Unit length, float32 ``(N, 3)``."""
+    distance: np.ndarray
+    triangle: np.ndarray
+    normal: np.ndarray
+    """Unit length, towards the ray's origin."""
+    uv: np.ndarray
+    label: np.ndarray
+    """Class of each hit, uint8 ``(N,)``, before paint on the road is told from road."""
+    material: np.ndarray
+    colour: np.ndarray
+    seed: np.ndarray
+
+    @property
+    def point(self) -> np.ndarray:
+        """World coordinates of the hits, float32 ``(N, 3)``."""
+        return self.origin + self.direction * self.distance[:, None]
+
+    def __len__(self) -> int:
+        return len(self.distance)
+
+
+class Scene:
+    """A world made ready for ray casting; :meth:`at` freezes it at a time."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        meshes = [world.static, *(m.mesh for m in world.movers)]
+        self.label = np.concatenate([m.label for m in meshes] + [[classes.SKY]]).astype(np.uint8)
+        self.material = np.concatenate([m.material for m in meshes] + [[0]]).astype(np.uint8)
+        self.colour = np.concatenate([m.colour for m in meshes] + [[(0, 0, 0)]]).astype(np.float32)
+        self.seed = np.concatenate([m.seed for m in meshes] + [[0]]).astype(np.float32)
+        self.uv = np.concatenate([_uv_edges(m.uv, m.triangles) for m in meshes] + [np.zeros((1, 6))])
+        self.uv = self.uv.astype(np.float32)
+        counts = [len(m.triangles) for m in meshes]
+        self.first_triangle = np.cumsum([0, *counts])[1:]
+        """Of each mover, in the tables above."""
+        self._static = _raycaster(world.static.vertices, world.static.triangles)
+
+    def at(self, t: float) -> Snapshot:
+        """The scene at time ``t``, seconds."""
+        return Snapshot(self, t)
+
+
+class Snapshot:
+    """All geometry at one instant."""
+
+    def __init__(self, scene: Scene, t: float) -> None:
+        world = scene.world
+        self.scene, self.t = scene, t
+        self.active = in_reach(world.movers, world.ego, t)
+        vertices, triangles, ids, offset = [], [], [], 0
+        for k in self.active:
+            mover = world.movers[k]
+            vertices.append(mover.posed(world.road, world.ego, t))
+            triangles.append(mover.mesh.triangles + np.uint32(offset))
+            ids.append(np.arange(len(mover.mesh.triangles)) + scene.first_triangle[k])
+            offset += len(mover.mesh.vertices)
+        self._ids = np.concatenate(ids) if ids else np.zeros(0, np.int64)
+        self._moving = _raycaster(np.concatenate(vertices), np.concatenate(triangles)) if ids else None
+
+    def cast(self, origin: np.ndarray, direction: np.ndarray) -> Hits:
+        """First hits of rays from ``origin`` (3,) or (N, 3) along unit ``direction`` (N, 3)."""
+        scene = self.scene
+        direction = np.ascontiguousarray(direction, np.float32)
+        origin = np.broadcast_to(np.asarray(origin, np.float32), direction.shape)
+        rays = o3d.core.Tensor(np.concatenate([origin, direction], 1))
+        first = scene._static.cast_rays(rays, nthreads=1)
+        distance = first["t_hit"].numpy()
+        triangle = first["primitive_ids"].numpy().astype(np.int64)
+        normal, within = first["primitive_normals"].numpy(), first["primitive_uvs"].numpy()
+        if self._moving is not None:
+            other = self._moving.cast_rays(rays, nthreads=1)
+            nearer = np.flatnonzero(other["t_hit"].numpy() < distance)
+            distance[nearer] = other["t_hit"].numpy()[nearer]
+            triangle[nearer] = self._ids[other["primitive_ids"].numpy()[nearer]]
+            normal[nearer] = other["primitive_normals"].numpy()[nearer]
+            within[nearer] = other["primitive_uvs"].numpy()[nearer]
+        missed = ~np.isfinite(distance)
+        triangle[missed] = -1
+        distance[missed] = FAR_M
+        normal[missed] = (0, 0, 1)
+        away = np.einsum("ij,ij->i", normal, direction) > 0
+        normal[away] *= -1
+        edges = scene.uv[triangle]
+        uv = edges[:, :2] + within[:, :1] * edges[:, 2:4] + within[:, 1:] * edges[:, 4:]
+        return Hits(origin, direction, distance, triangle, normal, uv, scene.label[triangle],
+                    scene.material[triangle], scene.colour[triangle], scene.seed[triangle])
+
+    def blocked(self, origin: np.ndarray, direction: np.ndarray, reach: float = 400.0) -> np.ndarray:
+        """Which rays meet anything within ``reach`` metres, bool (N,)."""
+        direction = np.broadcast_to(np.asarray(direction, np.float32), origin.shape)
+        rays = o3d.core.Tensor(np.concatenate([origin.astype(np.float32), direction], 1))
+        hit = self.scene._static.test_occlusions(rays, 0.0, reach, nthreads=1).numpy()
+        if self._moving is not None:
+            hit |= self._moving.test_occlusions(rays, 0.0, reach, nthreads=1).numpy()
+        return hit
+
+    def labels(self, hits: Hits) -> np.ndarray:
+        """Classes, with paint told from road; uint8 (N,)."""
+        labels = hits.label.copy()
+        road = np.flatnonzero(hits.material == Material.ASPHALT)
+        painted = self.scene.world.road.painted(hits.uv[road, 0], hits.uv[road, 1])
+        labels[road[painted]] = classes.ROAD_LINE
+        return labels
+
+    def velocity(self, hits: Hits) -> np.ndarray:
+        """How fast what was hit moves, world m/s, float32 (N, 3); zero for what stands."""
+        world, step = self.scene.world, 0.02
+        speed = np.zeros((len(hits), 3), np.float32)
+        owner = np.searchsorted(self.scene.first_triangle, hits.triangle, side="right") - 1
+        for k in np.unique(owner[owner >= 0]):
+            mover = world.movers[k]
+            now = mover.coordinates(world.ego, self.t)
+            past = mover.coordinates(world.ego, self.t - step)
+            move = world.road.place(*now[:2]) - world.road.place(*past[:2])
+            speed[owner == k, :2] = move / step
+        return speed
+
+
+def _uv_edges(uv: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    a, b, c = (uv[triangles[:, k]] for k in range(3))
+    return np.concatenate([a, b - a, c - a], 1)
+
+
+def _raycaster(vertices: np.ndarray, triangles: np.ndarray) -> o3d.t.geometry.RaycastingScene:
+    caster = o3d.t.geometry.RaycastingScene(nthreads=1)
+    caster.add_triangles(
+        o3d.core.Tensor(np.ascontiguousarray(vertices, np.float32)),
+        o3d.core.Tensor(np.ascontiguousarray(triangles, np.uint32)),
+    )
+    return caster

@@ -1,0 +1,105 @@
+"""The colour camera: exposure, bloom, noise, motion blur, rain on the lens."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from memorysam_training.simulation.conditions import Weather
+from memorysam_training.simulation.sensors.view import View, displaced
+
+BLUR_S = 0.055
+"""Exposure time of the failure ``motionblur``."""
+OVER, UNDER = 5.5, 0.11
+"""Factors on the exposure of the failures of that name."""
+
+
+def photograph(
+    view: View,
+    light: np.ndarray,
+    weather: Weather,
+    faults: frozenset[str],
+    rng: np.random.Generator,
+    tint: np.ndarray,
+) -> np.ndarray:
+    """An image uint8 ``(H, W, 3)`` of linear light ``(H, W, 3)``.
+
+    ``tint`` is the camera's white balance and exposure, three factors near 1. Random draws come in
+    the same number and order whatever the faults are.
+    """
+    shake, noise = rng.uniform(-1, 1, 4), rng.standard_normal(light.shape, np.float32)
+    image = torch.from_numpy(light).permute(2, 0, 1)
+    if "motionblur" in faults:
+        image = _blurred(view, image, shake)
+    exposure = weather.exposure * (OVER if "overexposure" in faults else 1.0)
+    gain = weather.gain
+    if "underexposure" in faults:
+        exposure, gain = exposure * UNDER, gain * 2.0
+    image = image * (exposure * torch.from_numpy(np.float32(tint)))[:, None, None]
+    if weather.rain > 0.05:
+        image = _rained_on(image, weather.rain, rng)
+    image = image + _bloom(image)
+    pixels = _curve(image.permute(1, 2, 0).numpy())
+    pixels += noise * gain * (0.006 + 0.012 * np.sqrt(pixels))
+    return (np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _curve(light: np.ndarray) -> np.ndarray:
+    """Film-like response: dark toe, soft shoulder; then gamma."""
+    x = np.maximum(light, 0) * 0.62
+    film = (x * (2.51 * x + 0.03)) / (x * (2.43 * x + 0.59) + 0.14)
+    return np.clip(film, 0, 1) ** np.float32(1 / 2.2)
+
+
+def _bloom(image: Tensor) -> Tensor:
+    """Light that spills from what is far too bright."""
+    size = image.shape[-2:]
+    spill = torch.nn.functional.avg_pool2d((image - 1.6).clamp(0, 8)[None], 4, ceil_mode=True)
+    for _ in range(3):
+        spill = torch.nn.functional.avg_pool2d(spill, 7, 1, 3)
+    return 0.45 * torch.nn.functional.interpolate(spill, size, mode="bilinear")[0]
+
+
+def _blurred(view: View, image: Tensor, shake: np.ndarray, taps: int = 9) -> Tensor:
+    """The mean of the image over the exposure: the vehicle's way, and a shaking hand."""
+    world = view.snapshot.scene.world
+    ego, road = world.ego, world.road
+    mount = np.linalg.inv(ego.pose(road, view.snapshot.t)) @ view.world_from_camera
+    before = view.motion(BLUR_S, ego.pose(road, view.snapshot.t - BLUR_S) @ mount)
+    rows, columns = np.mgrid[: view.shape[0], : view.shape[1]] + np.float32(0.5)
+    here = np.stack([columns, rows], -1).astype(np.float32)
+    limit = 0.12 * view.shape[1]
+    way = np.clip(before - here, -limit, limit)
+    reach = 0.022 * view.shape[1]
+    total = torch.zeros_like(image)
+    for step in np.linspace(-0.5, 0.5, taps):
+        swing = np.float32([shake[0] * step + shake[2] * step**2, shake[1] * step]) * reach * 2
+        total += displaced(image, here - way * np.float32(step) + swing)
+    return total / taps
+
+
+def _rained_on(image: Tensor, rain: float, rng: np.random.Generator) -> Tensor:
+    """Streaks in the air, and a few drops on the lens that bend the view."""
+    height, width = image.shape[-2:]
+    streaks = np.zeros((height, width), np.float32)
+    count = int(0.0022 * height * width * rain)
+    top, left = rng.uniform(-0.1, 1, count) * height, rng.uniform(0, 1.05, count) * width
+    length, bright = rng.uniform(0.02, 0.09, count) * height, rng.uniform(0.02, 0.16, count)
+    for step in np.linspace(0, 1, int(0.09 * height) + 2):
+        y, x = (top + step * length).astype(int), (left - 0.16 * step * length).astype(int)
+        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+        streaks[y[inside], x[inside]] = bright[inside]
+    image = image + torch.from_numpy(streaks) * (0.25 + image.mean())
+    rows, columns = np.mgrid[:height, :width] + np.float32(0.5)
+    uv = np.stack([columns, rows], -1).astype(np.float32)
+    for _ in range(int(9 * rain)):
+        cx, cy = rng.uniform(0, width), rng.uniform(0, height)
+        radius = rng.uniform(0.012, 0.035) * width
+        x0, x1 = int(max(cx - radius, 0)), int(min(cx + radius, width)) + 1
+        y0, y1 = int(max(cy - radius, 0)), int(min(cy + radius, height)) + 1
+        patch = uv[y0:y1, x0:x1]
+        offset = np.stack([columns[y0:y1, x0:x1] - cx, rows[y0:y1, x0:x1] - cy], -1)
+        inside = np.hypot(*np.moveaxis(offset, -1, 0)) < radius
+        patch[inside] = np.float32((cx, cy)) - 2.2 * offset[inside]
+    return displaced(image, uv)

@@ -1,0 +1,123 @@
+"""The spinning LiDAR: rings and columns, rays cast from where the sensor is at each moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from memorysam_training.simulation.conditions import Weather
+from memorysam_training.simulation.mesh import Material
+from memorysam_training.simulation.rig import Rig
+from memorysam_training.simulation.scene import FAR_M, Scene
+from memorysam_training.simulation.sensors.depth import CLEAR
+
+MAX_RANGE_M = 100.0
+SLICES = 8
+"""Instants per full turn at which moving things are posed anew."""
+_ECHO_M = 7.0
+"""Mean distance of false echoes from drops."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Returns of one turn, in the LiDAR's frame at the scan's stamp (the vehicle's own motion
+    during the turn is taken out, as drivers do); the stamp is when the beam faces forward."""
+
+    xyz: np.ndarray
+    """float32 (N, 3)."""
+    intensity: np.ndarray
+    """float32 (N,), 0 to 255."""
+    ring: np.ndarray
+    """uint16 (N,), 0 is the lowest."""
+    time_s: np.ndarray
+    """float32 (N,), from the stamp: negative before, positive after."""
+
+
+def scan(
+    scene: Scene,
+    rig: Rig,
+    t: float,
+    weather: Weather,
+    faults: frozenset[str],
+    rng: np.random.Generator,
+    *,
+    sector: float = np.pi,
+) -> Scan:
+    """One turn about time ``t``; only azimuths within ``sector`` of straight ahead, radians."""
+    period = 1.0 / rig.timing["lidar"].rate_hz
+    azimuth = np.pi - (np.arange(rig.columns) + 0.5) * (2 * np.pi / rig.columns)
+    azimuth = azimuth[np.abs(azimuth) <= sector]  # clockwise seen from above, from behind
+    when = -azimuth / (2 * np.pi) * period
+    shape = (len(azimuth), rig.rings)
+    draws = rng.random((3, *shape), np.float32)
+    noise = rng.standard_normal(shape, np.float32)
+    jolt = rng.standard_normal((4, len(azimuth)))
+    elevation = np.linspace(*rig.elevation, rig.rings)
+    if "lidarjitter" not in faults:
+        jolt = np.zeros_like(jolt)
+    turn = azimuth + 0.022 * jolt[0]
+    tilt = elevation + 0.018 * jolt[1][:, None]
+    flat = np.cos(tilt)
+    beam = np.stack(
+        [flat * np.cos(turn)[:, None], flat * np.sin(turn)[:, None], np.sin(tilt)], -1
+    ).astype(np.float32)
+    distance, strength, material = _range(scene, rig, t, when, beam)
+    thick = max(weather.fog - CLEAR, 0.0)
+    kept = draws[0] < _chance(distance, strength, material) * np.exp(-1.3 * thick * distance)
+    kept &= (distance < MAX_RANGE_M) & (draws[1] > 0.12 * weather.rain)
+    distance = distance + 0.02 * noise + 0.3 * jolt[2][:, None] * draws[1]
+    echo = draws[2] < 0.012 * weather.rain + 0.5 * thick
+    distance = np.where(echo, 1.5 - _ECHO_M * np.log(np.maximum(draws[1], 1e-4)), distance)
+    kept = (kept | echo) & (distance > 0.5) & (distance < MAX_RANGE_M)
+    # What the sensor believes of its beams, not where they truly went, makes the points.
+    believed = np.stack(
+        [np.cos(elevation) * np.cos(azimuth)[:, None], np.cos(elevation) * np.sin(azimuth)[:, None],
+         np.broadcast_to(np.sin(elevation), shape)], -1,
+    )
+    points = believed * distance[..., None]
+    now = scene.world.ego.pose(scene.world.road, t) @ rig.vehicle_from_lidar
+    for column, moment in enumerate(when):
+        pose = np.linalg.inv(now) @ scene.world.ego.pose(scene.world.road, t + moment)
+        pose = pose @ rig.vehicle_from_lidar
+        points[column] = points[column] @ pose[:3, :3].T + pose[:3, 3]
+    column, ring = np.nonzero(kept)
+    intensity = np.where(echo, 4.0, np.clip(strength * 255, 1, 255))
+    return Scan(points[kept].astype(np.float32), intensity[kept].astype(np.float32),
+                ring.astype(np.uint16), when[column].astype(np.float32))
+
+
+def _range(
+    scene: Scene, rig: Rig, t: float, when: np.ndarray, beam: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distance, strength of the return (0 to 1) and material under each beam (columns, rings)."""
+    shape = beam.shape[:2]
+    origin, direction = np.empty_like(beam), np.empty_like(beam)
+    for column, moment in enumerate(when):
+        pose = scene.world.ego.pose(scene.world.road, t + moment) @ rig.vehicle_from_lidar
+        origin[column] = pose[:3, 3]
+        direction[column] = beam[column] @ pose[:3, :3].T
+    distance, strength = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    material = np.empty(shape, np.uint8)
+    period = 1.0 / rig.timing["lidar"].rate_hz
+    slices = np.round(when / period * SLICES).astype(int)
+    for number in np.unique(slices):
+        part = slices == number
+        snapshot = scene.at(t + number * period / SLICES)
+        hits = snapshot.cast(origin[part].reshape(-1, 3), direction[part].reshape(-1, 3))
+        facing = np.abs(np.einsum("ij,ij->i", hits.normal, hits.direction))
+        bright = np.clip(hits.colour.mean(1), 0.03, 1)
+        retro = np.where(hits.material == Material.SIGN, 2.5, 1.0)
+        power = bright * (0.25 + 0.75 * facing) * retro / (1 + (hits.distance / 70) ** 2)
+        distance[part] = np.where(hits.triangle < 0, FAR_M, hits.distance).reshape(-1, shape[1])
+        strength[part] = np.clip(power, 0, 1).reshape(-1, shape[1])
+        material[part] = hits.material.reshape(-1, shape[1])
+    return distance, strength, material
+
+
+def _chance(distance: np.ndarray, strength: np.ndarray, material: np.ndarray) -> np.ndarray:
+    """Probability that a beam returns: less from what is dark, far, clear or wet."""
+    chance = 0.975 * np.clip(strength * 30 - 0.1, 0, 1)
+    chance = np.where(material == Material.GLASS, 0.45 * chance, chance)
+    chance = np.where(material == Material.WATER, 0.12 * chance, chance)
+    return np.where(distance < FAR_M, chance, 0)

@@ -1,0 +1,145 @@
+"""What a camera would see with perfect pixels: light, classes, depth and motion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from memorysam_core.frames.camera import Camera
+from memorysam_training.simulation.conditions import Weather
+from memorysam_training.simulation.lighting import radiance
+from memorysam_training.simulation.mesh import Material
+from memorysam_training.simulation.scene import FAR_M, Hits, Snapshot
+
+AMBIENT_REACH_M = 4.0
+
+
+@dataclass
+class View:
+    """One camera's view at one instant."""
+
+    camera: Camera
+    world_from_camera: np.ndarray
+    snapshot: Snapshot
+    hits: Hits
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.camera.height, self.camera.width
+
+    def depth(self) -> np.ndarray:
+        """Metres along the optical axis, float32 (H, W); what is met by nothing is at 1000 m."""
+        along = self.hits.direction @ np.float32(self.world_from_camera[:3, 2])
+        depth = self.hits.distance * along
+        return np.where(self.hits.triangle < 0, FAR_M, depth).reshape(self.shape)
+
+    def labels(self) -> np.ndarray:
+        """Classes, uint8 (H, W)."""
+        return self.snapshot.labels(self.hits).reshape(self.shape)
+
+    def light(self, weather: Weather, *, fine: bool = True) -> np.ndarray:
+        """Linear light, float32 (H, W, 3); ``fine`` with contact shadows and smooth edges."""
+        if not fine:
+            return radiance(self.snapshot, self.hits, weather).reshape(*self.shape, 3)
+        ambient = self._openness()
+        out = radiance(self.snapshot, self.hits, weather, ambient=ambient.ravel())
+        self._smooth_edges(out, ambient, weather)
+        return out.reshape(*self.shape, 3)
+
+    def _openness(self) -> np.ndarray:
+        """Share of the sky above each pixel's surface that nothing near hides, float32 (H, W)."""
+        height, width = self.shape
+        rows, columns = np.mgrid[0:height:2, 0:width:2]
+        at = (rows * width + columns).ravel()
+        normal = self.hits.normal[at]
+        start = self.hits.point[at] + normal * (0.03 + 0.002 * self.hits.distance[at, None])
+        turn = ((rows // 2 % 2) * 2 + columns // 2 % 2).ravel() * (np.pi / 8)
+        near = (self.hits.triangle[at] >= 0) & (self.hits.distance[at] < 70)
+        open_sky = np.ones(len(at), np.float32)
+        shaded = np.flatnonzero(near)
+        hidden = np.zeros(len(shaded), np.float32)
+        for k in range(4):
+            angle = turn[shaded] + k * np.pi / 2
+            rim = np.stack([np.cos(angle), np.sin(angle), np.full(len(shaded), 0.55)], 1)
+            ray = (rim + normal[shaded] * 1.1).astype(np.float32)
+            ray /= np.linalg.norm(ray, axis=1, keepdims=True)
+            hidden += self.snapshot.blocked(start[shaded], ray, AMBIENT_REACH_M)
+        open_sky[shaded] = 1 - 0.7 * hidden / 4
+        image = torch.from_numpy(open_sky.reshape(rows.shape))[None, None]
+        image = torch.nn.functional.avg_pool2d(image, 3, 1, 1, count_include_pad=False)
+        full = torch.nn.functional.interpolate(image, (height, width), mode="bilinear")
+        return full[0, 0].numpy()
+
+    def _smooth_edges(self, out: np.ndarray, ambient: np.ndarray, weather: Weather) -> None:
+        """Casts three more rays through pixels at the edges of things, and averages."""
+        height, width = self.shape
+        near = self.hits.distance.reshape(self.shape)
+        tri_class = self.hits.label.reshape(self.shape)
+        edge = np.zeros(self.shape, bool)
+        for axis in (0, 1):
+            jump = np.abs(np.diff(np.log(near), axis=axis)) > 0.06
+            jump |= np.diff(tri_class.astype(np.int16), axis=axis) != 0
+            if axis == 0:
+                edge[1:] |= jump
+                edge[:-1] |= jump
+            else:
+                edge[:, 1:] |= jump
+                edge[:, :-1] |= jump
+        at = np.flatnonzero(edge)
+        if not len(at):
+            return
+        row, column = np.divmod(at, width)
+        total = out[at].copy()
+        for dx, dy in ((-0.33, 0.1), (0.1, -0.33), (0.25, 0.3)):
+            direction = ray_directions(
+                self.camera, self.world_from_camera, column + 0.5 + dx, row + 0.5 + dy
+            )
+            hits = self.snapshot.cast(self.world_from_camera[:3, 3], direction)
+            total += radiance(self.snapshot, hits, weather, ambient=ambient.ravel()[at],
+                              mirrors=False)
+        wet = self.hits.material[at] == Material.WATER
+        out[at] = np.where(wet[:, None], out[at], total / 4)
+
+    def motion(self, earlier_s: float, world_from_camera: np.ndarray) -> np.ndarray:
+        """Where what each pixel shows was ``earlier_s`` seconds before, from the given pose.
+
+        Pixel coordinates, float32 (H, W, 2).
+        """
+        point = self.hits.point - np.float32(earlier_s) * self.snapshot.velocity(self.hits)
+        camera_from_world = np.linalg.inv(world_from_camera).astype(np.float32)
+        local = point @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
+        z = np.maximum(local[:, 2], 0.05)
+        u = local[:, 0] / z * self.camera.fx + self.camera.cx
+        v = local[:, 1] / z * self.camera.fy + self.camera.cy
+        return np.stack([u, v], -1).reshape(*self.shape, 2)
+
+
+def look(snapshot: Snapshot, camera: Camera, world_from_camera: np.ndarray) -> View:
+    """Casts one ray through the centre of every pixel."""
+    v, u = np.mgrid[: camera.height, : camera.width] + np.float32(0.5)
+    direction = ray_directions(camera, world_from_camera, u.ravel(), v.ravel())
+    return View(camera, world_from_camera, snapshot,
+                snapshot.cast(world_from_camera[:3, 3], direction))
+
+
+def ray_directions(
+    camera: Camera, world_from_camera: np.ndarray, u: np.ndarray, v: np.ndarray
+) -> np.ndarray:
+    """Unit vectors in the world through pixel coordinates, float32 (N, 3)."""
+    local = np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones_like(u)], 1)
+    local = local.astype(np.float32) @ world_from_camera[:3, :3].T.astype(np.float32)
+    return local / np.linalg.norm(local, axis=1, keepdims=True)
+
+
+def displaced(image: Tensor, uv: np.ndarray) -> Tensor:
+    """The image ``(C, H, W)`` read at pixel coordinates ``(H, W, 2)``, bilinear, edges repeated."""
+    height, width = image.shape[-2:]
+    scale = torch.tensor([2.0 / width, 2.0 / height])
+    grid = torch.from_numpy(np.ascontiguousarray(uv, np.float32)) * scale - 1
+    return torch.nn.functional.grid_sample(
+        image[None], grid[None], mode="bilinear", padding_mode="border", align_corners=False
+    )[0]
