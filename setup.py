@@ -26,6 +26,7 @@ def tree(source, target):
 
 
 setup(
+    python_requires=">=3.10",  # not in setup.cfg: colcon cannot read what setuptools makes of it
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
