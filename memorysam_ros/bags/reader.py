@@ -1,0 +1,250 @@
+"""Reads rosbag2 recordings as they are found in the field.
+
+sqlite3 or mcap, one file or split, compressed by file, by message or by chunk. ``metadata.yaml``
+may be missing or wrong, the last file cut off, and messages of types that nobody knows may lie
+between those that are wanted.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from rosbags.interfaces import Qos
+from rosbags.rosbag2 import Reader, ReaderError
+
+from memorysam_ros.bags import mcap_scan
+from memorysam_ros.bags.files import listed_files, storage_files, unpack_message, unpacked
+from memorysam_ros.bags.types import typestore
+
+
+class BagError(ValueError):
+    """A bag of which nothing can be read."""
+
+
+@dataclass(frozen=True)
+class RawMessage:
+    """A message as it was recorded."""
+
+    topic: str
+    msgtype: str
+    time_ns: int
+    """When it was recorded."""
+    data: bytes
+    """CDR."""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """What a bag says of a topic."""
+
+    name: str
+    msgtype: str
+    count: int
+    qos: tuple[Qos, ...] = field(default=(), repr=False)
+    """What its publishers offered, where the bag says so."""
+
+
+class Bag:
+    """A recording, to be used as a context."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Raises FileNotFoundError, or BagError where the path holds no storage file."""
+        self.path = Path(path)
+        if not self.path.exists():
+            raise FileNotFoundError(f"there is no bag {self.path}")
+        self._files = storage_files(self.path)
+        if not self._files:
+            raise BagError(
+                f"{self.path} is no ROS 2 bag: it holds no .mcap or .db3 file"
+                + ("; convert a ROS 1 bag first: rosbags-convert" if self._is_ros1() else "")
+            )
+        self.warnings: list[str] = []
+        """What was found wrong, in words."""
+        self.topics: dict[str, Topic] = {}
+        """By name, once open."""
+        self._storages: list[_Storage] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Bag:
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bag-")))
+            for file in self._files:
+                self._open(file, folder, stack)
+            self._stack = stack.pop_all()
+        if not self._storages:
+            self._stack.close()
+            raise BagError(f"no file of {self.path} can be read: {'; '.join(self.warnings)}")
+        self._storages.sort(key=lambda storage: storage.start_ns)
+        self._collect_topics()
+        present = {file.name for file in self._files} | {
+            file.name.removesuffix(".zstd") for file in self._files
+        }
+        for name in listed_files(self.path):
+            if name not in present:
+                self.warnings.append(f"{name} is listed in metadata.yaml, but missing")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+        self._storages.clear()
+
+    @property
+    def start_ns(self) -> int:
+        """When the first message was recorded; 0 where there is none."""
+        return min((s.start_ns for s in self._storages if s.end_ns), default=0)
+
+    @property
+    def end_ns(self) -> int:
+        """When the last message was recorded; 0 where there is none."""
+        return max((s.end_ns for s in self._storages), default=0)
+
+    @property
+    def count(self) -> int:
+        """Number of messages."""
+        return sum(topic.count for topic in self.topics.values())
+
+    def messages(
+        self,
+        topics: Collection[str] | None = None,
+        start_ns: int | None = None,
+        stop_ns: int | None = None,
+    ) -> Iterator[RawMessage]:
+        """Messages of the given topics (all), recorded from ``start_ns`` to before ``stop_ns``.
+
+        In the order in which they were recorded, file by file.
+        """
+        wanted = set(self.topics if topics is None else topics)
+        for storage in self._storages:
+            for topic, msgtype, time_ns, data in storage.messages(wanted, start_ns, stop_ns):
+                if self.topics[topic].msgtype == msgtype:
+                    yield RawMessage(topic, msgtype, time_ns, unpack_message(data))
+
+    def deserialise(self, raw: RawMessage) -> Any:
+        """The message, for :mod:`memorysam_ros.conversions`.
+
+        Raises BagError where its type is not known or its bytes are not of that type.
+        """
+        if raw.msgtype not in typestore().types:
+            raise BagError(f"{raw.topic} is of the unknown type {raw.msgtype}")
+        try:
+            return typestore().deserialize_cdr(raw.data, raw.msgtype)
+        except Exception as error:  # whatever random bytes make the decoder do
+            raise BagError(
+                f"a message of {raw.topic} at {raw.time_ns} ns, {len(raw.data)} bytes, is no "
+                f"{raw.msgtype}: {error}"
+            ) from error
+
+    def _is_ros1(self) -> bool:
+        return self.path.suffix == ".bag" or (self.path.is_dir() and any(self.path.glob("*.bag")))
+
+    def _open(self, file: Path, folder: Path, stack: ExitStack) -> None:
+        try:
+            plain = unpacked(file, folder)
+            storage = _open_storage(plain, stack)
+        except Exception as error:  # a damaged file must not cost the others
+            self.warnings.append(f"{file.name} cannot be read ({error})")
+            return
+        if isinstance(storage, _Scanned):
+            self.warnings.append(
+                f"{file.name} is cut off or has no index: read its first {storage.whole_bytes} of "
+                f"{plain.stat().st_size} bytes, {storage.count} messages"
+            )
+        self._storages.append(storage)
+
+    def _collect_topics(self) -> None:
+        self.topics.clear()
+        for storage in self._storages:
+            for topic in storage.topics:
+                known = self.topics.get(topic.name)
+                if known is None:
+                    self.topics[topic.name] = topic
+                elif known.msgtype == topic.msgtype:
+                    self.topics[topic.name] = Topic(
+                        known.name,
+                        known.msgtype,
+                        known.count + topic.count,
+                        known.qos or topic.qos,
+                    )
+                else:
+                    self.warnings.append(
+                        f"{topic.name} is both {known.msgtype} and {topic.msgtype}; took the former"
+                    )
+
+
+class _Storage(Protocol):
+    """One file of a bag."""
+
+    topics: list[Topic]
+    start_ns: int
+    end_ns: int
+
+    def messages(
+        self, topics: set[str], start_ns: int | None, stop_ns: int | None
+    ) -> Iterator[tuple[str, str, int, bytes]]:
+        """Topic, type, time and bytes."""
+        ...
+
+
+def _open_storage(file: Path, stack: ExitStack) -> _Storage:
+    try:
+        return _Indexed(stack.enter_context(Reader(file)))
+    except (ReaderError, OSError, ValueError, TypeError) as error:
+        if file.suffix != ".mcap":
+            raise
+        try:
+            return _Scanned(mcap_scan.scan(file))
+        except ValueError:
+            raise error from None
+
+
+class _Indexed:
+    """A file that rosbags can read."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.start_ns = reader.start_time
+        self.end_ns = reader.end_time - 1 if reader.message_count else 0
+        self.topics = []
+        for connection in reader.connections:
+            qos = tuple(connection.ext.offered_qos_profiles)  # type: ignore[union-attr]
+            self.topics.append(
+                Topic(connection.topic, connection.msgtype, connection.msgcount, qos)
+            )
+
+    def messages(
+        self, topics: set[str], start_ns: int | None, stop_ns: int | None
+    ) -> Iterator[tuple[str, str, int, bytes]]:
+        chosen = [c for c in self._reader.connections if c.topic in topics]
+        if not chosen:
+            return
+        for connection, time_ns, data in self._reader.messages(chosen, start_ns, stop_ns):
+            yield connection.topic, connection.msgtype, time_ns, data
+
+
+class _Scanned:
+    """An mcap without an index."""
+
+    def __init__(self, scanned: mcap_scan.Scan) -> None:
+        self._scan = scanned
+        self.start_ns, self.end_ns = scanned.start_ns, scanned.end_ns
+        self.whole_bytes = scanned.whole_bytes
+        self.count = sum(scanned.counts.values())
+        self.topics = [
+            Topic(channel.topic, channel.msgtype, scanned.counts.get(number, 0))
+            for number, channel in scanned.channels.items()
+        ]
+
+    def messages(
+        self, topics: set[str], start_ns: int | None, stop_ns: int | None
+    ) -> Iterator[tuple[str, str, int, bytes]]:
+        first = 0 if start_ns is None else start_ns
+        last = 1 << 63 if stop_ns is None else stop_ns
+        for number, time_ns, data in self._scan.messages():
+            channel = self._scan.channels.get(number)
+            if channel is not None and channel.topic in topics and first <= time_ns < last:
+                yield channel.topic, channel.msgtype, time_ns, data

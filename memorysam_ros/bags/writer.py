@@ -1,0 +1,141 @@
+"""Writes a bag that appears under its name only when it is whole."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from rosbags.interfaces import (
+    Connection,
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+
+from memorysam_ros.bags.types import typestore
+from memorysam_ros.conversions import Outputs, bag_messages
+
+Storage = Literal["mcap", "sqlite3"]
+_VERSION = 8  # the newest that Humble's rosbag2 reads, too: later ones write QoS as a mapping
+_FOREVER = QosTime(9223372036, 854775807)
+
+
+class BagWriter:
+    """A new bag, to be used as a context.
+
+    It is written beside its final place and moved there at the end; where the block is left by an
+    exception, nothing remains.
+    """
+
+    def __init__(self, path: str | Path, storage: Storage = "mcap", compress: bool = False) -> None:
+        """Chunks of an mcap are compressed by zstd with ``compress``; sqlite3 cannot do that.
+
+        Raises ValueError for an unknown storage, FileExistsError where the path is taken.
+        """
+        self.path = Path(path)
+        if storage not in ("mcap", "sqlite3"):
+            raise ValueError(f"storage is {storage!r}; accepted are mcap and sqlite3")
+        if compress and storage != "mcap":
+            raise ValueError(f"storage {storage} has no compression of its own; choose mcap")
+        _refuse_existing(self.path)
+        self.messages = Outputs(bag_messages(typestore()))
+        """Makes messages for :meth:`write`."""
+        self.counts: dict[str, int] = {}
+        """Messages written, by topic."""
+        self._storage, self._compress = storage, compress
+        self._connections: dict[str, Connection] = {}
+
+    def __enter__(self) -> BagWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._folder = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent))
+        plugin = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}[self._storage]
+        # The files inside are named after the folder, hence a folder of the final name.
+        self._writer = Writer(
+            self._folder / self.path.name, version=_VERSION, storage_plugin=plugin
+        )
+        if self._compress:
+            self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        self._writer.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._writer.__exit__(kind, error, trace)
+            if kind is None:
+                _refuse_existing(self.path)
+                (self._folder / self.path.name).rename(self.path)
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def write(self, topic: str, message: Any, time_ns: int, latched: bool = False) -> None:
+        """Adds a message of rosbags (see :attr:`messages`).
+
+        A ``latched`` topic is played with transient-local durability: a late joiner gets its last
+        message.
+        """
+        data = typestore().serialize_cdr(message, message.__msgtype__)
+        self.write_raw(topic, message.__msgtype__, data, time_ns, latched)
+
+    def write_raw(
+        self,
+        topic: str,
+        msgtype: str,
+        data: bytes | memoryview,
+        time_ns: int,
+        latched: bool = False,
+        qos: tuple[Qos, ...] = (),
+    ) -> None:
+        """Adds a message as CDR bytes; ``qos`` is written down for whoever plays the bag.
+
+        Raises ValueError for a type that :func:`memorysam_ros.bags.types.typestore` does not know,
+        and for a topic that holds another one.
+        """
+        connection = self._connections.get(topic)
+        if connection is None:
+            connection = self._connect(topic, msgtype, qos or _qos(latched))
+        elif connection.msgtype != msgtype:
+            raise ValueError(f"topic {topic} holds {connection.msgtype}, got a {msgtype}")
+        self._writer.write(connection, time_ns, data)
+        self.counts[topic] = self.counts.get(topic, 0) + 1
+
+    def _connect(self, topic: str, msgtype: str, qos: tuple[Qos, ...]) -> Connection:
+        if msgtype not in typestore().types:
+            raise ValueError(f"topic {topic} has the type {msgtype}, whose definition is not known")
+        connection = self._writer.add_connection(
+            topic, msgtype, typestore=typestore(), offered_qos_profiles=qos
+        )
+        self._connections[topic] = connection
+        return connection
+
+
+def _qos(latched: bool) -> tuple[Qos, ...]:
+    return (
+        Qos(
+            history=QosHistory.KEEP_LAST,
+            depth=1 if latched else 10,
+            reliability=QosReliability.RELIABLE,
+            durability=QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
+            deadline=_FOREVER,
+            lifespan=_FOREVER,
+            liveliness=QosLiveliness.AUTOMATIC,
+            liveliness_lease_duration=_FOREVER,
+            avoid_ros_namespace_conventions=False,
+        ),
+    )
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise FileExistsError(f"{path} exists already; remove it or choose another name")
