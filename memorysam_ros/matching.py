@@ -121,12 +121,17 @@ class _Choice:
 
 
 class Matcher:
-    """Collects readings and hands out sets. Not thread-safe: one thread feeds it."""
+    """Collects readings and hands out sets.
+
+    One thread feeds it; :meth:`allow_lead` may be called by any.
+    """
 
     def __init__(self, rules: MatchingRules) -> None:
         self.rules = rules
         self.counts: Counter[str] = Counter()
         """What happened, counted by reason, since construction."""
+        self.flushes = 0
+        """How often everything was forgotten."""
         self._rules = {rule.name: rule for rule in (rules.leader, *rules.followers)}
         self._queues = {
             rule.name: ReadingQueue(
@@ -204,6 +209,7 @@ class Matcher:
 
     def flush(self, why: str) -> None:
         """Forgets open sets and queued readings, and counts them under ``why``."""
+        self.flushes += 1
         self.counts[f"flush: {why}"] += 1
         self.counts["sets flushed"] += len(self._open)
         self._open.clear()

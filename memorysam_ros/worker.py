@@ -10,37 +10,54 @@ Item = TypeVar("Item")
 
 
 class Mailbox(Generic[Item]):
-    """One slot. Putting into a full one replaces what was there: the newest wins."""
+    """One slot before one taker. Putting into a full one replaces what was there: newest wins.
+
+    A taker who waits is handed the item at once, so that of two items put in quick succession to an
+    idle taker neither is lost, however late its thread wakes.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._item: Item | None = None
+        self._slot: Item | None = None
+        self._handed: Item | None = None
+        self._waiting = False
         self._closed = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the taker waits."""
+        return self._waiting
 
     def put(self, item: Item) -> Item | None:
         """Leaves an item; returns the one that it replaced, which nobody will see."""
         with self._changed:
-            replaced, self._item = self._item, item
-            self._changed.notify()
+            if self._waiting:
+                self._handed, self._waiting = item, False
+                self._changed.notify()
+                return None
+            replaced, self._slot = self._slot, item
             return replaced
 
     def take(self) -> Item | None:
         """Waits for an item and takes it out; None once the box is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._item is not None or self._closed)
-            item, self._item = self._item, None
+            item, self._slot = self._slot, None
+            if item is None:
+                self._waiting = True
+                self._changed.wait_for(lambda: not self._waiting or self._closed)
+                item, self._handed = self._handed, None
             return None if self._closed else item
 
     def clear(self) -> Item | None:
         """Empties the slot; returns what was in it."""
         with self._changed:
-            item, self._item = self._item, None
+            item, self._slot = self._slot, None
             return item
 
     def close(self) -> None:
         """Wakes whoever waits; from now on there is nothing to take."""
         with self._changed:
-            self._closed, self._item = True, None
+            self._closed = True
             self._changed.notify_all()
 
 
@@ -66,6 +83,11 @@ class Worker(Generic[Item]):
     def put(self, item: Item) -> Item | None:
         """Hands over an item; returns the one waiting that it replaced, if any."""
         return self._mailbox.put(item)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for an item."""
+        return self._mailbox.waiting
 
     def clear(self) -> Item | None:
         """Withdraws the item that waits; returns it."""

@@ -24,6 +24,18 @@ def test_the_newest_item_wins():
     assert box.clear() == 3
 
 
+def test_of_two_items_put_at_once_to_an_idle_taker_none_is_lost():
+    done = []
+    worker = Worker(done.append, failed=lambda item, error: None)
+    for k in range(0, 100, 2):
+        wait_for(lambda k=k: len(done) == k and worker.idle)
+        assert worker.put(k) is None
+        assert worker.put(k + 1) is None
+    wait_for(lambda: len(done) == 100)
+    assert done == list(range(100))
+    assert worker.stop(5)
+
+
 def test_while_the_job_runs_only_the_newest_waits():
     started, go_on, done = threading.Event(), threading.Event(), []
 

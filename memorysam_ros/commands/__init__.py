@@ -1,0 +1,1 @@
+"""Sub-commands of ``memorysam`` that feed the model from messages."""

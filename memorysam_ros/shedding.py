@@ -1,0 +1,39 @@
+"""Doing with less when the device's memory does not suffice for all sensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+TOLERATED = 2
+"""Sets in a row that may run out of memory before a modality is given up."""
+
+
+class Shedding:
+    """Gives up the last modality of the sequence when sets repeatedly run out of memory."""
+
+    def __init__(self) -> None:
+        self.given_up: list[str] = []
+        """Modalities that are left out from now on, in the order in which they were given up."""
+        self._failures = 0
+
+    def keep(self, frames: Mapping[str, T]) -> dict[str, T]:
+        """The frames that are still shown to the model."""
+        return {name: frame for name, frame in frames.items() if name not in self.given_up}
+
+    def failed(self, names: list[str]) -> None:
+        """The model ran out of memory with these modalities, in order."""
+        self._failures += 1
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if self._failures >= TOLERATED and len(names) > 1:
+            self.given_up.append(names[-1])
+            self._failures = 0
+
+    def worked(self) -> None:
+        """The model had enough memory."""
+        self._failures = 0

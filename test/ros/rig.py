@@ -1,0 +1,250 @@
+"""A robot for tests: publishes sensors, runs the node in another process, keeps its outputs."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rclpy
+import sensor_messages
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+
+from memorysam_core.frames.camera import Camera
+from memorysam_core.frames.draw import draw
+from memorysam_core.frames.readings import (
+    DepthReading,
+    ImageReading,
+    PointsReading,
+    RenderedReading,
+)
+from memorysam_ros.conversions import Outputs, ros_messages
+
+HERE = Path(__file__).parent
+S = 1_000_000_000
+MS = 1_000_000
+TOPICS = {"image": Image, "depth": Image, "event": Image, "lidar": PointCloud2}
+NAMES = {"image": "image", "depth": "depth", "event": "events", "lidar": "points"}
+CAMERA = Camera(160, 96, 80.0, 80.0, 80.0, 48.0)
+POSE = np.eye(4)
+POSE[:3, 3] = (0.1, -0.2, 0.3)
+
+
+@dataclass
+class Sensor:
+    """When a sensor measures, and how much later its message is there. Seconds."""
+
+    rate: float
+    phase: float = 0.0
+    latency: float = 0.0
+    silent: tuple[float, float] = (0.0, 0.0)
+    """From when to when, since the start, it sends nothing."""
+    change: Callable[[float, object], object] = lambda t, message: message
+    """What happens to a message, given the time since the start; None loses it."""
+
+
+def readings_at(sensor: str, stamp_ns: int):
+    """What a sensor measures at a time: random, but the same each time."""
+    rng = np.random.default_rng([stamp_ns // 1000, len(sensor)])
+    if sensor == "image":
+        return rng.integers(0, 256, (CAMERA.height, CAMERA.width, 3), np.uint8)
+    if sensor == "event":
+        return rng.integers(0, 2, (24, 40, 3), np.uint8) * np.uint8(255)
+    if sensor == "depth":
+        return rng.uniform(1, 100, (48, 80)).astype(np.float32)
+    return rng.uniform((-5, -3, 1), (5, 3, 60), (500, 3)).astype(np.float32)
+
+
+def message_at(sensor: str, stamp_ns: int):
+    """The message of what a sensor measures at a time."""
+    data = readings_at(sensor, stamp_ns)
+    frame = "lidar" if sensor == "lidar" else "camera"
+    header = Outputs(ros_messages).header(stamp_ns, frame)
+    if sensor == "lidar":
+        points = data.view([("x", "<f4"), ("y", "<f4"), ("z", "<f4")])[:, 0]
+        return sensor_messages.cloud(ros_messages, points, header=header)
+    encoding = "32FC1" if sensor == "depth" else "rgb8"
+    return sensor_messages.image(ros_messages, data, encoding, header=header)
+
+
+def frames_at(contract, size, stamps: dict[str, int]):
+    """What the model must see of these sensors' messages, made by the core alone."""
+    make = {
+        "image": ImageReading,
+        "depth": DepthReading,
+        "event": RenderedReading,
+        "lidar": lambda xyz: PointsReading(xyz, POSE),
+    }
+    return {
+        sensor: draw(
+            contract.modality(sensor), make[sensor](readings_at(sensor, stamp)), CAMERA, size
+        ).pixels
+        for sensor, stamp in stamps.items()
+    }
+
+
+class NodeProcess:
+    """segment_node in a process of its own, with the fake model unless a checkpoint is given."""
+
+    def __init__(self, folder: Path, checkpoint: str = "", environment=None, **parameters) -> None:
+        values = {
+            "autostart": True,
+            "checkpoint": checkpoint,
+            "diagnostics_period": 0.2,
+            "event.source": "image",
+            "lidar.camera_from_lidar": [*POSE[:3, 3].tolist(), 0.0, 0.0, 0.0, 1.0],
+            **parameters,
+        }
+        words = ["--ros-args", "--log-level", "segment_node:=info"]
+        for name, value in values.items():
+            words += ["-p", f"{name}:={json.dumps(value)}"]
+        program = ["-m", "memorysam_core.cli", "node"] if checkpoint else [HERE / "fake_model.py"]
+        self._log = folder / "node.log"
+        path = os.pathsep.join([str(HERE.parents[1]), str(HERE)])
+        environment = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", **(environment or {})}
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *program, *words],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
+            )
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        try:
+            return self.process.wait(20)
+        finally:
+            self.process.kill()
+
+
+class Rig:
+    """The robot's side of the graph."""
+
+    def __init__(self, reliability=ReliabilityPolicy.BEST_EFFORT) -> None:
+        self.context = Context()
+        rclpy.init(context=self.context)
+        self.node = rclpy.create_node("robot", context=self.context)
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self.node)
+        qos = QoSProfile(depth=10, reliability=reliability)
+        self.publishers = {
+            name: self.node.create_publisher(kind, f"/segment_node/input/{NAMES[name]}", qos)
+            for name, kind in TOPICS.items()
+        }
+        self.info_publisher = self.node.create_publisher(
+            CameraInfo, "/segment_node/input/camera_info", qos
+        )
+        self.received: dict[str, list] = defaultdict(list)
+        self._subscriptions: dict[str, object] = {}
+        self.sent: dict[str, list[int]] = defaultdict(list)
+        self.info = Outputs(ros_messages).camera_info
+        self.subscribe("/diagnostics", DiagnosticArray)
+        self._thread = threading.Thread(target=self._executor.spin)
+        self._thread.start()
+
+    def subscribe(self, topic: str, kind) -> None:
+        self._subscriptions[topic] = self.node.create_subscription(
+            kind, topic, self.received[topic].append, 100
+        )
+
+    def subscribe_output(self, topic: str, kind=Image) -> None:
+        self.subscribe(f"/segment_node/{topic}", kind)
+
+    def unsubscribe_output(self, topic: str) -> None:
+        self.node.destroy_subscription(self._subscriptions.pop(f"/segment_node/{topic}"))
+
+    def outputs(self, topic: str = "output/labels") -> list:
+        return self.received[f"/segment_node/{topic}"]
+
+    def stamps(self, topic: str = "output/labels") -> list[int]:
+        return [m.header.stamp.sec * S + m.header.stamp.nanosec for m in self.outputs(topic)]
+
+    def status(self, name: str = "segmentation"):
+        """The last diagnostic of that name, or None."""
+        for array in reversed(self.received["/diagnostics"]):
+            for status in array.status:
+                if status.name == f"segment_node: {name}":
+                    return status
+        return None
+
+    def wait(self, condition, what: str, seconds: float = 20.0):
+        end = time.monotonic() + seconds
+        while not (found := condition()):
+            assert time.monotonic() < end, f"timed out: {what}"
+            time.sleep(0.005)
+        return found
+
+    def wait_for_node(self) -> None:
+        """Until every topic of the node that is in use is matched on both sides."""
+        topics = [t for t in self._subscriptions if t.startswith("/segment_node")]
+        self.wait(
+            lambda: (
+                all(p.get_subscription_count() for p in self.publishers.values())
+                and self.info_publisher.get_subscription_count()
+                and all(self.node.count_publishers(t) for t in topics)
+            ),
+            "the node's topics",
+        )
+        if topics:  # until the node knows that somebody subscribes
+            self.wait(lambda: self.probe(), "the node noticing its subscribers")
+
+    def probe(self) -> bool:
+        status = self.status()
+        if status is None or "waiting for its lifecycle" in status.message:
+            return False
+        facts = {v.key: v.value for v in status.values}
+        return int(facts.get("subscribers", "0")) >= len(
+            [t for t in self._subscriptions if t.startswith("/segment_node")]
+        )
+
+    def send(self, sensor: str, stamp_ns: int, message=None) -> None:
+        self.sent[sensor].append(stamp_ns)
+        self.publishers[sensor].publish(message or message_at(sensor, stamp_ns))
+
+    def send_info(self, info=None) -> None:
+        header = Outputs(ros_messages).header(0, "camera")
+        self.info_publisher.publish(info or self.info(header, CAMERA))
+
+    def drive(self, sensors: dict[str, Sensor], seconds: float, start_ns: int | None = None):
+        """Publishes in real time; stamps are those of the wall, or go on from ``start_ns``."""
+        begin = time.monotonic()
+        zero_ns = time.time_ns() if start_ns is None else start_ns
+        queue = []
+        for name, sensor in sensors.items():
+            for k in range(int(seconds * sensor.rate)):
+                t = sensor.phase + k / sensor.rate
+                if not sensor.silent[0] <= t < sensor.silent[1]:
+                    heapq.heappush(queue, (t + sensor.latency, name, t))
+        while queue:
+            due, name, t = heapq.heappop(queue)
+            stamp = zero_ns + int(t * 1e6) * 1000
+            message = sensors[name].change(t, message_at(name, stamp))
+            time.sleep(max(0.0, begin + due - time.monotonic()))
+            if message is not None:
+                self.send(name, stamp, message)
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        self._thread.join()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self.context)
