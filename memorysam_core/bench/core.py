@@ -1,0 +1,203 @@
+"""The model: time by stage, size, precision and number of sensors, and what each saving saves.
+
+Ratios compare two ways of computing the same thing, timed in turn in one run. The yardstick is the
+frame-by-frame schedule in float32 (:mod:`memorysam_core.bench.frame_by_frame`).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from memorysam_core.architecture import Architecture
+from memorysam_core.bench.frame_by_frame import frame_by_frame
+from memorysam_core.bench.row import Row
+from memorysam_core.bench.stages import TimedModel
+from memorysam_core.bench.timing import Timing, in_turn, timed
+from memorysam_core.checkpoint import build_model, save_checkpoint
+from memorysam_core.contract import default_contract
+from memorysam_core.reduce import labels_and_confidence
+from memorysam_core.segmenter import DTYPES
+
+SQUARE = (1024, 1024)
+WIDE = (576, 1024)
+
+
+def rows(device: str, quick: bool) -> Iterator[Row]:
+    """All rows of the area; minutes on a GPU, a quarter of an hour on two cores, or seconds."""
+    yield from _savings(device, quick)
+    yield from _against_the_yardstick(device, quick)
+    yield from _wide_input(device, quick)
+    yield from _stages(device, quick)
+    yield _start_up()
+
+
+def _plan(device: str, quick: bool) -> tuple[str, tuple[int, int], int]:
+    """Size, input size and repeats of the comparisons."""
+    if quick:
+        return "nano", (64, 64), 2
+    if device == "cpu":
+        return "tiny", (512, 512), 3
+    return "base_plus", SQUARE, 20
+
+
+def _model(size: str, device: str, **settings: object) -> TimedModel:
+    torch.manual_seed(0)
+    return TimedModel(Architecture(size, **settings)).eval().requires_grad_(False).to(device)  # type: ignore[arg-type]
+
+
+def _frames(count: int, size: tuple[int, int], device: str) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(count, 1, 3, *size, generator=generator).to(device)
+
+
+@torch.inference_mode()
+def _savings(device: str, quick: bool) -> Iterator[Row]:
+    size, shape, repeats = _plan(device, quick)
+    model, frames = _model(size, device), _frames(4, shape, device)
+    where = f"{size}, 4 x {shape[1]} x {shape[0]}, fp32"
+
+    def row(name: str, slow: Callable[[], object], fast: Callable[[], object]) -> Row:
+        ratio, spread = in_turn(slow, fast, device, repeats)
+        return Row(name, ratio, "x", f"{where}; {spread}")
+
+    yield row(
+        "saved by encoding all frames as one batch",
+        lambda: [model.encode(frame) for frame in frames],
+        lambda: model.encode(frames),
+    )
+
+    features = model.encode(frames)
+    sequence = [features[i] for i in range(4)]
+    masks = torch.zeros(1, 1, *shape, device=device)
+    memories = [model.memory_of(frame, masks) for frame in sequence[:3]]
+
+    def read_all(anew: bool) -> None:
+        bank = model._empty_bank(sequence)
+        for i, memory in enumerate(memories):
+            if anew:
+                bank = model._empty_bank(sequence)
+                for earlier in memories[:i]:
+                    bank.add(earlier)
+            bank.add(memory)
+            bank.read(sequence[i + 1].stride16)
+
+    yield row(
+        "saved by keeping each memory's keys and values",
+        lambda: read_all(anew=True),
+        lambda: read_all(anew=False),
+    )
+
+    logits = _frames(4, (shape[0] // 4, shape[1] // 4), device).repeat(1, 1, 9, 1, 1)[:, 0, :25]
+
+    def full_size() -> Tensor:
+        up = [F.interpolate(x[None], size=shape, mode="bilinear") for x in logits]
+        probability, label = torch.cat(up).mean(0).softmax(0).max(0)
+        return label.to(torch.uint8), (probability * 255).to(torch.uint8)
+
+    yield row(
+        "saved by averaging first, upsampling once, in strips",
+        full_size,
+        lambda: labels_and_confidence(logits.mean(0), shape),
+    )
+
+
+@torch.inference_mode()
+def _against_the_yardstick(device: str, quick: bool) -> Iterator[Row]:
+    size, shape, repeats = _plan(device, quick)
+    frames = _frames(4, shape, device)
+    reference = _model(size, device)
+    for precision in ("fp32", "bf16"):
+        dtype = DTYPES[precision]
+        ours = _model(size, device).fuse().to(dtype)
+
+        def run(model: TimedModel = ours, x: Tensor = frames.to(dtype)) -> object:
+            return labels_and_confidence(model(x).logits[0], shape)
+
+        ratio, spread = in_turn(
+            lambda: frame_by_frame(reference, frames).argmax(1), run, device, repeats
+        )
+        detail = f"{size}, 4 x {shape[1]} x {shape[0]}; {spread}"
+        yield Row(f"frame by frame in fp32, over ours in {precision}", ratio, "x", detail)
+
+
+@torch.inference_mode()
+def _wide_input(device: str, quick: bool) -> Iterator[Row]:
+    size, _, repeats = _plan(device, quick)
+    square, wide = ((128, 128), (64, 128)) if quick else (SQUARE, WIDE)
+    model = _model(size, device).fuse()
+    on_square, on_wide = _frames(4, square, device), _frames(4, wide, device)
+    ratio, spread = in_turn(
+        lambda: model(on_wide), lambda: model(on_square), device, min(repeats, 10)
+    )
+    yield Row(
+        f"time of {wide[1]} x {wide[0]} over {square[1]} x {square[0]}", ratio, "x",
+        f"{size}, 4 frames, fp32; {spread}",
+    )  # fmt: skip
+
+
+@torch.inference_mode()
+def _stages(device: str, quick: bool) -> Iterator[Row]:
+    for size, shape, precision, lengths, repeats in _table(device, quick):
+        model = _model(size, device).fuse().to(DTYPES[precision])
+        for length in lengths:
+            frames = _frames(length, shape, device).to(DTYPES[precision])
+            detail = f"{size}, {length} x {shape[1]} x {shape[0]}, {precision}"
+            if device != "cpu":
+                torch.cuda.reset_peak_memory_stats()
+            whole = timed(lambda: _labels(model, frames, shape), device, repeats)  # noqa: B023
+            yield _timing_row("one set", whole, detail)
+            for stage, timing in model.stages(frames, shape, repeats).items():
+                yield _timing_row(f"  {stage}", timing, detail)
+            if device != "cpu":
+                peak = torch.cuda.max_memory_allocated() / 2**20
+                yield Row("  peak memory", peak, "MiB", detail)
+
+
+def _table(device: str, quick: bool) -> Iterator[tuple[str, tuple[int, int], str, tuple, int]]:
+    every = (1, 2, 3, 4)
+    if quick:
+        yield "nano", (64, 96), "fp32", (1, 4), 2
+    elif device == "cpu":
+        for precision in ("fp32", "bf16"):
+            yield "nano", (256, 448), precision, every, 10
+            yield "tiny", (576, 1024), precision, (1, 4), 2
+            yield "base_plus", SQUARE, precision, (4,), 1
+    else:
+        for size in ("nano", "tiny", "small", "base_plus", "large"):
+            for precision in ("fp32", "bf16", "fp16"):
+                yield size, SQUARE, precision, every, 30
+
+
+def _labels(model: TimedModel, frames: Tensor, shape: tuple[int, int]) -> object:
+    return labels_and_confidence(model(frames).logits[0], shape)
+
+
+def _timing_row(name: str, timing: Timing, detail: str) -> Row:
+    return Row(f"{name}, p50", timing.p50_ms, "ms", f"p95 {timing.p95_ms:.1f} ms; {detail}")
+
+
+def _start_up() -> Row:
+    """A fresh process from its start to the first label, nano at 448 x 256, on the CPU."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "nano.safetensors"
+        contract = default_contract().replace(size=(256, 448))
+        save_checkpoint(path, build_model(Architecture("nano")), contract)
+        code = (
+            "import numpy as np\nfrom memorysam_core import Segmenter\n"
+            f"black = np.zeros((256, 448, 3), np.uint8)\nsegmenter = Segmenter({str(path)!r}, 'cpu')\n"
+            "segmenter.segment(dict.fromkeys(segmenter.contract.names, black))"
+        )
+        command = [sys.executable, "-c", code]
+        start = timed(lambda: subprocess.run(command, check=True), "cpu", 3, warm_up=0)
+    return Row(
+        "process start to first label", start.p50_ms / 1000, "s",
+        "nano, 4 x 448 x 256, CPU, median of 3",
+    )  # fmt: skip
