@@ -136,19 +136,29 @@ class Camera:
         lens leads: behind the camera, past the angle where the distortion folds back, or for a
         point that is not finite. Points beside the image keep their ``uv``.
         """
-        points = tensor_of(points_camera)
-        x, y, z = points.unbind(-1)
+        u, v, inside, seen = self.project_parts(*tensor_of(points_camera).unbind(-1))
+        uv = torch.stack((u, v), -1).masked_fill(~seen[..., None], torch.nan)
+        return like(uv, points_camera), like(inside, points_camera)
+
+    def project_parts(
+        self, x: Tensor, y: Tensor, z: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """:meth:`project` without copies: ``u``, ``v``, in the image, reached by a ray of the lens.
+
+        ``u`` and ``v`` mean nothing where no ray leads.
+        """
         seen = z > 0
-        inverse = torch.where(seen, z, torch.nan).reciprocal()
-        x, y = (x + self.shift_m[0]) * inverse, (y + self.shift_m[1]) * inverse
+        inverse = z.reciprocal()
+        if any(self.shift_m):
+            x, y = x + self.shift_m[0], y + self.shift_m[1]
+        x, y = x * inverse, y * inverse
         if self.distorted:
             limit = largest_radius(self.model, self.distortion)
-            seen = x * x + y * y <= limit * limit
-            x, y = torch.where(seen, x, torch.nan), torch.where(seen, y, torch.nan)
+            seen = seen & (x * x + y * y <= limit * limit)
             x, y = distort(self.model, self.distortion, x, y)
         u, v = x * self.fx + self.cx, y * self.fy + self.cy
-        inside = (u >= 0) & (u < self.width) & (v >= 0) & (v < self.height)
-        return like(torch.stack((u, v), -1), points_camera), like(inside, points_camera)
+        inside = seen & (u >= 0) & (u < self.width) & (v >= 0) & (v < self.height)
+        return u, v, inside, seen
 
     def unproject(self, uv: ArrayT, z: ArrayT) -> ArrayT:
         """Positions ``uv (..., 2)`` at depths ``z (...)``, along the axis, to points ``(..., 3)``.

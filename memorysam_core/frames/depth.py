@@ -7,7 +7,7 @@ from torch import Tensor
 
 from memorysam_core.frames.arrays import DeviceLike, tensor_of
 from memorysam_core.frames.camera import Camera
-from memorysam_core.frames.raster import nearest_per_pixel
+from memorysam_core.frames.raster import nearest_in_pixel
 from memorysam_core.frames.readings import DepthReading
 from memorysam_core.frames.resize import nearest
 from memorysam_core.representations import Hha, LogDepth
@@ -44,8 +44,8 @@ def register(reading: DepthReading, camera: Camera, device: DeviceLike = "cpu") 
         xyz = xyz @ camera_from_depth[:3, :3].T + camera_from_depth[:3, 3]
     uv, inside = camera.project(xyz)
     column, row = uv[inside].long().unbind(-1)
-    z = xyz[inside, 2]
-    index = nearest_per_pixel(row * camera.width + column, z, camera.height * camera.width).long()
+    z, pixel = xyz[inside, 2], row * camera.width + column
+    winner = nearest_in_pixel(pixel, z, z > 0, camera.height * camera.width)
     registered = torch.full((camera.height * camera.width,), torch.nan, device=device)
-    registered[index >= 0] = z[index[index >= 0]]
+    registered[pixel[winner]] = z[winner]
     return registered.view(camera.height, camera.width)

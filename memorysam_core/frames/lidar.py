@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from memorysam_core.frames import occlusion
 from memorysam_core.frames.arrays import DeviceLike, tensor_of
 from memorysam_core.frames.camera import Camera
-from memorysam_core.frames.raster import nearest_per_pixel
+from memorysam_core.frames.raster import nearest_in_pixel
 from memorysam_core.frames.readings import PointsReading
 from memorysam_core.representations import LidarRange
 
@@ -42,31 +43,59 @@ def xyz_of(points: Any) -> np.ndarray | Tensor:
     return points.reshape(-1, 3)
 
 
-def look(reading: PointsReading, camera: Camera, device: DeviceLike = "cpu") -> PointsInView:
-    """Projects a scan into the camera: what is behind or beside the image is cut."""
+def look(
+    reading: PointsReading,
+    camera: Camera,
+    device: DeviceLike = "cpu",
+    *,
+    find_occluded: bool = True,
+) -> PointsInView:
+    """Projects a scan into the camera: what is behind or beside the image is cut.
+
+    Points that the camera cannot see stay, marked, unless they are not to be looked for.
+    """
     points = tensor_of(xyz_of(reading.xyz), device)
     camera_from_lidar = tensor_of(reading.camera_from_lidar, device, torch.float64).to(points.dtype)
-    xyz = points @ camera_from_lidar[:3, :3].T + camera_from_lidar[:3, 3]
-    uv, inside = camera.project(xyz)
+    rotation, origin = camera_from_lidar[:3, :3], camera_from_lidar[:3, 3]
+    xyz = (rotation @ points.T).add_(origin[:, None])  # (3, N): each coordinate in one piece
+    u, v, inside, _ = camera.project_parts(*xyz)
     index = inside.nonzero().squeeze(1)
-    column, row = uv[index].long().unbind(-1)
-    pixel = row * camera.width + column
-    visible = torch.ones_like(pixel, dtype=torch.bool)
-    return PointsInView(index, pixel, xyz[index], visible, (camera.height, camera.width))
+    column, row = u.index_select(0, index).int(), v.index_select(0, index).int()
+    pixel = (row * camera.width + column).long()
+    in_view = xyz.index_select(1, index).T
+    if find_occluded:
+        visible = occlusion.visible(in_view, pixel, camera, origin)
+    else:
+        visible = torch.ones_like(pixel, dtype=torch.bool)
+    return PointsInView(index, pixel, in_view, visible, (camera.height, camera.width))
 
 
 def draw_lidar(view: PointsInView, how: LidarRange) -> tuple[Tensor, Tensor]:
     """The frame, uint8 ``(H, W, 3)``, and each pixel's point, int32 ``(H, W)``, -1 for none."""
-    distance = view.xyz[:, 2] if how.distance == "z" else view.xyz.norm(dim=1)
-    drawn = (distance <= how.max_range_m) & (view.visible | (not how.remove_occluded))
-    chosen = drawn.nonzero().squeeze(1)
+    x, y, z = view.xyz.unbind(1)
+    distance = z if how.distance == "z" else (x * x + y * y + z * z).sqrt()
+    drawn = distance <= how.max_range_m
+    if how.remove_occluded:
+        drawn &= view.visible
     height, width = view.size
-    nearest = nearest_per_pixel(view.pixel[chosen], distance[chosen], height * width).long()
-    hit = nearest >= 0
-    point_index = torch.full_like(nearest, -1, dtype=torch.int32)
-    grey = torch.zeros_like(nearest, dtype=torch.uint8)
-    winners = chosen[nearest[hit]]
-    point_index[hit] = view.index[winners].int()
-    grey[hit] = (distance[winners] / how.metres_per_level).floor().clamp(1, 255).to(torch.uint8)
-    frame = grey.view(height, width, 1).expand(-1, -1, 3).contiguous()
-    return frame, point_index.view(height, width)
+    winner = nearest_in_pixel(view.pixel, distance, drawn, height * width)
+    pixel, distance = view.pixel[winner], distance[winner]
+
+    level = (distance / how.metres_per_level).clamp(1, 255).to(torch.uint8)
+    frame = level.new_zeros(height * width, 3)
+    frame[pixel] = level[:, None]
+    point_index = torch.full((height * width,), -1, dtype=torch.int32, device=level.device)
+    point_index[pixel] = view.index[winner].int()
+    return frame.view(height, width, 3), point_index.view(height, width)
+
+
+def carry_back(view: PointsInView, labels: Tensor, unlabelled: int) -> Tensor:
+    """The label of each point in view, ``(K,)`` of the type of ``labels``.
+
+    ``labels`` ``(H, W)`` is an image of the view's camera at any size. Points that the camera cannot
+    see get ``unlabelled``.
+    """
+    height, width = view.size
+    row, column = view.pixel // width, view.pixel % width
+    row, column = row * labels.shape[0] // height, column * labels.shape[1] // width
+    return labels[row, column].masked_fill(~view.visible, unlabelled)

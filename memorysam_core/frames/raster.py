@@ -8,17 +8,18 @@ from torch import Tensor
 _EMPTY = torch.iinfo(torch.int64).max
 
 
-def nearest_per_pixel(pixel: Tensor, distance: Tensor, pixels: int) -> Tensor:
-    """For each of ``pixels`` pixels the index of the nearest point in it, int32, -1 where none is.
+def nearest_in_pixel(pixel: Tensor, distance: Tensor, drawn: Tensor, pixels: int) -> Tensor:
+    """Indices of the points that are the nearest of their pixel, int64 ``(M,)``, rising.
 
-    ``pixel`` (N,) is each point's flat pixel, int64; ``distance`` (N,) is positive. Of two points
-    at the very same distance the one of lower index wins, so the result is the same on any device.
+    ``pixel`` ``(N,)`` is each point's flat pixel below ``pixels``, int64; ``distance`` ``(N,)`` is
+    positive; ``drawn`` ``(N,)`` says which take part. Of two points at the very same distance the
+    one of lower index wins, so that the result is the same on every device and in every run.
     """
-    # A positive float's bits, read as a whole number, rise with it: one minimum over
-    # (distance, index) pairs packed in 64 bits does it, without sorting.
-    order = torch.arange(len(pixel), device=pixel.device)
-    key = (distance.float().view(torch.int32).to(torch.int64) << 32) | order
+    # A positive float's bits, read as a whole number, rise with it: one minimum over pairs of
+    # (distance, index), packed in 64 bits, finds the nearest without sorting.
+    bits = distance.to(torch.float32).contiguous().view(torch.int32).to(torch.int64)
+    key = (bits << 32) | torch.arange(len(pixel), device=pixel.device)
+    key = key.masked_fill(~drawn, _EMPTY)
     nearest = torch.full((pixels,), _EMPTY, dtype=torch.int64, device=pixel.device)
     nearest.scatter_reduce_(0, pixel, key, "amin")
-    index = nearest.to(torch.int32)  # the lower half, and -1 where empty
-    return index
+    return ((nearest[pixel] == key) & drawn).nonzero().squeeze(1)
