@@ -15,33 +15,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import rclpy
-import sensor_messages
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from scene import POSE, camera_info, message_at
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
-
-from memorysam_core.frames.camera import Camera
-from memorysam_core.frames.draw import draw
-from memorysam_core.frames.readings import (
-    DepthReading,
-    ImageReading,
-    PointsReading,
-    RenderedReading,
-)
-from memorysam_ros.conversions import Outputs, ros_messages
 
 HERE = Path(__file__).parent
 S = 1_000_000_000
 MS = 1_000_000
 TOPICS = {"image": Image, "depth": Image, "event": Image, "lidar": PointCloud2}
 NAMES = {"image": "image", "depth": "depth", "event": "events", "lidar": "points"}
-CAMERA = Camera(160, 96, 80.0, 80.0, 80.0, 48.0)
-POSE = np.eye(4)
-POSE[:3, 3] = (0.1, -0.2, 0.3)
 
 
 @dataclass
@@ -55,46 +41,6 @@ class Sensor:
     """From when to when, since the start, it sends nothing."""
     change: Callable[[float, object], object] = lambda t, message: message
     """What happens to a message, given the time since the start; None loses it."""
-
-
-def readings_at(sensor: str, stamp_ns: int):
-    """What a sensor measures at a time: random, but the same each time."""
-    rng = np.random.default_rng([stamp_ns // 1000, len(sensor)])
-    if sensor == "image":
-        return rng.integers(0, 256, (CAMERA.height, CAMERA.width, 3), np.uint8)
-    if sensor == "event":
-        return rng.integers(0, 2, (24, 40, 3), np.uint8) * np.uint8(255)
-    if sensor == "depth":
-        return rng.uniform(1, 100, (48, 80)).astype(np.float32)
-    return rng.uniform((-5, -3, 1), (5, 3, 60), (500, 3)).astype(np.float32)
-
-
-def message_at(sensor: str, stamp_ns: int):
-    """The message of what a sensor measures at a time."""
-    data = readings_at(sensor, stamp_ns)
-    frame = "lidar" if sensor == "lidar" else "camera"
-    header = Outputs(ros_messages).header(stamp_ns, frame)
-    if sensor == "lidar":
-        points = data.view([("x", "<f4"), ("y", "<f4"), ("z", "<f4")])[:, 0]
-        return sensor_messages.cloud(ros_messages, points, header=header)
-    encoding = "32FC1" if sensor == "depth" else "rgb8"
-    return sensor_messages.image(ros_messages, data, encoding, header=header)
-
-
-def frames_at(contract, size, stamps: dict[str, int]):
-    """What the model must see of these sensors' messages, made by the core alone."""
-    make = {
-        "image": ImageReading,
-        "depth": DepthReading,
-        "event": RenderedReading,
-        "lidar": lambda xyz: PointsReading(xyz, POSE),
-    }
-    return {
-        sensor: draw(
-            contract.modality(sensor), make[sensor](readings_at(sensor, stamp)), CAMERA, size
-        ).pixels
-        for sensor, stamp in stamps.items()
-    }
 
 
 class NodeProcess:
@@ -157,7 +103,6 @@ class Rig:
         self.received: dict[str, list] = defaultdict(list)
         self._subscriptions: dict[str, object] = {}
         self.sent: dict[str, list[int]] = defaultdict(list)
-        self.info = Outputs(ros_messages).camera_info
         self.subscribe("/diagnostics", DiagnosticArray)
         self._thread = threading.Thread(target=self._executor.spin)
         self._thread.start()
@@ -222,8 +167,7 @@ class Rig:
         self.publishers[sensor].publish(message or message_at(sensor, stamp_ns))
 
     def send_info(self, info=None) -> None:
-        header = Outputs(ros_messages).header(0, "camera")
-        self.info_publisher.publish(info or self.info(header, CAMERA))
+        self.info_publisher.publish(info or camera_info())
 
     def drive(self, sensors: dict[str, Sensor], seconds: float, start_ns: int | None = None):
         """Publishes in real time; stamps are those of the wall, or go on from ``start_ns``."""

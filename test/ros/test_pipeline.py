@@ -1,0 +1,304 @@
+"""Messages to labels without a ROS graph, with a model whose labels are known."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scene
+import torch
+from fake_model import CONTRACT, SIZE, FakeModel
+from sensor_messages import FACTORIES, image
+
+from memorysam_core.contract import InputContract, default_contract
+from memorysam_core.frames import lidar
+from memorysam_core.frames.readings import PointsReading
+from memorysam_core.labels import MCUBES
+from memorysam_ros import pipeline as pipelines
+from memorysam_ros.calibration import StaticTransforms
+from memorysam_ros.conversions import Outputs
+from memorysam_ros.parameters import from_values
+from memorysam_ros.pipeline import Pipeline, UnusableSet
+from memorysam_ros.result import TOPICS
+
+S, MS = 1_000_000_000, 1_000_000
+T = 1000 * S
+STAMPS = {"depth": T - 5 * MS, "event": T + 9 * MS, "lidar": T + 30 * MS, "image": T}
+SETTINGS = {
+    "event.source": "image",
+    "lidar.camera_from_lidar": [*scene.POSE[:3, 3], 0, 0, 0, 1],
+}
+
+
+@pytest.fixture(params=FACTORIES.values(), ids=FACTORIES.keys())
+def make(request):
+    return request.param
+
+
+def started(make=FACTORIES["rosbags"], info=True, model=None, transforms=None, **settings):
+    values = SETTINGS | {name.replace("__", "."): value for name, value in settings.items()}
+    made = Pipeline(model or FakeModel(), from_values(values), transforms)
+    if info:
+        made.add_camera_info("image", scene.camera_info(make))
+    return made
+
+
+def one_set(pipeline, make=FACTORIES["rosbags"], stamps=STAMPS, **messages):
+    sets = []
+    for sensor, stamp in stamps.items():
+        message = messages.get(sensor) or scene.message_at(sensor, stamp, make)
+        sets += pipeline.add(sensor, message, T + 50 * MS)
+    sets += pipeline.tick(T + 10 * S)
+    (matched,) = sets
+    return matched
+
+
+def expected(size=(scene.CAMERA.height, scene.CAMERA.width), **stamps):
+    return FakeModel().segment(scene.frames_at(CONTRACT, SIZE, stamps or STAMPS), size).labels
+
+
+def without(*sensors):
+    return {name: stamp for name, stamp in STAMPS.items() if name not in sensors}
+
+
+def test_labels_are_those_of_the_model_on_the_same_readings(make):
+    pipeline = started(make)
+    result = pipeline.process(one_set(pipeline, make))
+    assert result.troubles == {}
+    np.testing.assert_array_equal(result.segmentation.labels, expected())
+    message = TOPICS["output/labels"][1](result, Outputs(make), 0.5)
+    assert (message.header.stamp.sec, message.header.frame_id) == (1000, "camera")
+    assert (message.encoding, message.height, message.width) == ("mono8", 96, 160)
+
+
+def test_a_broken_message_costs_its_sensor_only():
+    make = FACTORIES["rosbags"]
+    pipeline = started()
+    broken = image(make, np.zeros((4, 4, 3), np.uint8), "bgr8")
+    broken.header = Outputs(make).header(STAMPS["depth"], "camera")
+    result = pipeline.process(one_set(pipeline, depth=broken))
+    assert "bgr8" in result.troubles["depth"]
+    np.testing.assert_array_equal(result.segmentation.labels, expected(**without("depth")))
+
+
+def test_a_broken_message_of_a_required_sensor_makes_the_set_unusable():
+    make = FACTORIES["rosbags"]
+    pipeline = started(depth__policy="required")
+    broken = image(make, np.zeros((4, 4, 3), np.uint8), "bgr8")
+    broken.header = Outputs(make).header(STAMPS["depth"], "camera")
+    with pytest.raises(UnusableSet, match="depth: .*bgr8"):
+        pipeline.process(one_set(pipeline, depth=broken))
+
+
+def test_without_camera_info_only_what_needs_it_is_left_out():
+    pipeline = started(info=False)
+    result = pipeline.process(one_set(pipeline))
+    assert set(result.troubles) == {"lidar"}
+    assert "nothing arrived on ~/input/camera_info" in result.troubles["lidar"]
+    expected_labels = expected(**without("lidar"))
+    np.testing.assert_array_equal(result.segmentation.labels, expected_labels)
+
+
+def test_an_uncalibrated_camera_is_told():
+    pipeline = started(info=False)
+    info = scene.camera_info(FACTORIES["rosbags"])
+    info.k[:] = 0
+    pipeline.add_camera_info("image", info)
+    result = pipeline.process(one_set(pipeline))
+    assert "K is all zero" in result.troubles["lidar"]
+    assert "image" not in result.troubles
+
+
+def test_camera_info_of_another_shape_is_told_and_of_the_same_shape_scaled():
+    twice = scene.CAMERA.resized(320, 192)
+    pipeline = started(info=False)
+    pipeline.add_camera_info("image", scene.camera_info(FACTORIES["rosbags"], twice))
+    np.testing.assert_array_equal(
+        pipeline.process(one_set(pipeline)).segmentation.labels, expected()
+    )
+    pipeline = started(info=False)
+    other = scene.CAMERA.resized(160, 160)
+    pipeline.add_camera_info("image", scene.camera_info(FACTORIES["rosbags"], other))
+    result = pipeline.process(one_set(pipeline))
+    assert "are 160 x 96, but their calibration is for 160 x 160" in result.troubles["lidar"]
+
+
+def test_extrinsics_from_tf_and_a_frame_that_tf_does_not_know():
+    pipeline = started(transforms=StaticTransforms(), lidar__camera_from_lidar=[0.0] * 7)
+    result = pipeline.process(one_set(pipeline))
+    assert "no transform from frame 'lidar' to 'camera'" in result.troubles["lidar"]
+    pipeline = started(transforms=None, lidar__camera_from_lidar=[0.0] * 7)
+    result = pipeline.process(one_set(pipeline))
+    assert "there is no TF" in result.troubles["lidar"]
+
+
+def test_lidar_leads_while_the_camera_is_silent(make):
+    pipeline = started(make, matching__silent_after=0.2)
+    pipeline.add("image", scene.message_at("image", T, make), T)
+    pipeline.tick(T + S)
+    sets = []
+    for k in range(5):
+        at = T + S + k * 100 * MS
+        sets += pipeline.add("lidar", scene.message_at("lidar", at, make), at)
+    sets += pipeline.tick(T + 3 * S)
+    result = pipeline.process(sets[-1])
+    assert result.matched.leader == "lidar"
+    assert result.segmentation.labels.shape == (96, 160)
+    header = TOPICS["output/labels"][1](result, Outputs(make), 0.5).header
+    assert header.frame_id == "camera"
+    assert header.stamp.nanosec == 400 * MS
+
+
+def test_outputs_at_the_networks_size_come_with_a_camera_info_to_match(make):
+    pipeline = started(make, output_size="network")
+    result = pipeline.process(one_set(pipeline, make))
+    np.testing.assert_array_equal(result.segmentation.labels, expected(size=SIZE))
+    info = TOPICS["output/camera_info"][1](result, Outputs(make), 0.5)
+    assert (info.height, info.width) == SIZE
+    np.testing.assert_allclose(info.k, [32, 0, 32, 0, 80 / 3, 16, 0, 0, 1])
+
+
+def test_points_carry_the_label_of_the_pixel_they_fall_on(make):
+    pipeline = started(make)
+    result = pipeline.process(one_set(pipeline, make))
+    xyz, labels, confidence = result.points()
+    scan = PointsReading(scene.readings_at("lidar", STAMPS["lidar"]), scene.POSE)
+    assert len(xyz) == int(lidar.look(scan, scene.CAMERA).visible.sum()) > 100
+    uv, inside = scene.CAMERA.project(xyz)
+    assert inside.all()
+    column, row = uv.astype(int).T
+    np.testing.assert_array_equal(labels, expected()[row, column])
+    np.testing.assert_array_equal(confidence, labels * 10)
+    message = TOPICS["output/points"][1](result, Outputs(make), 0.5)
+    assert (message.header.frame_id, message.width) == ("camera", len(xyz))
+
+
+def test_organised_points_have_the_size_of_the_labels_and_lie_on_the_pixels_rays(make):
+    pipeline = started(make)
+    result = pipeline.process(one_set(pipeline, make))
+    points = result.organised_points()
+    assert points.shape == (96, 160, 3)
+    metres = scene.readings_at("depth", STAMPS["depth"])
+    np.testing.assert_allclose(points[..., 2], metres.repeat(2, 0).repeat(2, 1), rtol=1e-6)
+    uv, _ = scene.CAMERA.project(points.reshape(-1, 3))
+    np.testing.assert_allclose(uv[161], [1.5, 1.5], atol=1e-3)
+
+
+def test_depth_of_another_frame_needs_its_own_camera(make):
+    pipeline = started(make)
+    message = scene.message_at("depth", STAMPS["depth"], make)
+    message.header.frame_id = "depth_camera"
+    result = pipeline.process(one_set(pipeline, make, depth=message))
+    assert "nothing arrived on ~/input/depth_camera_info" in result.troubles["depth"]
+    pipeline = started(make, depth__camera_from_depth=[0, 0, 0, 0, 0, 0, 1])
+    pipeline.add_camera_info("depth", scene.camera_info(make, scene.CAMERA.resized(80, 48)))
+    result = pipeline.process(one_set(pipeline, make, depth=message))
+    assert result.troubles == {}
+
+
+def test_debug_frames_are_what_the_model_saw(make):
+    pipeline = started(make)
+    result = pipeline.process(one_set(pipeline, make))
+    frames = scene.frames_at(CONTRACT, SIZE, STAMPS)
+    for topic, sensor in (("depth", "depth"), ("events", "event"), ("lidar", "lidar")):
+        message = TOPICS[f"debug/{topic}_frame"][1](result, Outputs(make), 0.5)
+        seen = np.frombuffer(message.data, np.uint8).reshape(*SIZE, 3)
+        np.testing.assert_array_equal(seen, frames[sensor].numpy())
+
+
+def test_overlay_is_the_image_tinted():
+    pipeline = started()
+    result = pipeline.process(one_set(pipeline))
+    mixed = result.overlay(0.5).astype(float)
+    mean = (scene.readings_at("image", T).astype(float) + result.colours()) / 2
+    assert np.abs(mixed - mean).max() <= 1
+
+
+def test_a_reading_that_serves_twice_is_drawn_once():
+    pipeline = started(lidar__policy="hold")
+    first = pipeline.process(one_set(pipeline))
+    later = {"image": T + 100 * MS, "depth": T + 100 * MS, "event": T + 100 * MS}
+    sets = []
+    for sensor, stamp in later.items():
+        message = scene.message_at(sensor, stamp, FACTORIES["rosbags"])
+        sets += pipeline.add(sensor, message, T + 20 * S)
+    sets += pipeline.tick(T + 30 * S)
+    second = pipeline.process(sets[-1])
+    assert second.matched.held == {"lidar"}
+    assert second.frames["lidar"] is first.frames["lidar"]
+    assert second.frames["image"] is not first.frames["image"]
+
+
+def test_a_stamp_of_zero_is_the_time_of_arrival_and_counted():
+    pipeline = started()
+    matched = one_set(pipeline, depth=scene.message_at("depth", 0, FACTORIES["rosbags"]))
+    assert matched.readings["depth"][0].stamp_ns == T + 50 * MS
+    assert pipeline.matcher.counts["depth: zero stamp"] == 1
+
+
+def packet(stamp_ns: int, times_us: list[int], seq: int):
+    """Monochrome events, encoding ``mono``, at pixel 10, 5 plus their number."""
+    words = [(t * 1000) | ((10 + k) << 32) | (5 << 48) | (1 << 63) for k, t in enumerate(times_us)]
+    return SimpleNamespace(
+        header=Outputs(FACTORIES["rosbags"]).header(stamp_ns, "event"),
+        encoding="mono",
+        events=np.array(words, np.uint64).view(np.uint8),
+        width=SIZE[1],
+        height=SIZE[0],
+        seq=seq,
+        time_base=0,
+        is_bigendian=False,
+    )
+
+
+def test_event_packets_are_joined_over_the_window_that_ends_at_the_image():
+    pipeline = started(event__source="packets")
+    sets = []
+    for seq, (begin_ms, times) in enumerate(
+        [(-70, [0, 5_000]), (-30, [0, 20_000]), (0, [0, 9000])]
+    ):
+        sets += pipeline.add("event", packet(T + begin_ms * MS, times, seq), T + 30 * MS)
+    sets += pipeline.add("image", scene.message_at("image", T, FACTORIES["rosbags"]), T + 40 * MS)
+    sets += pipeline.tick(T + 10 * S)
+    frame = pipeline.process(sets[0]).frames["event"].numpy()
+    # -70 and -65 ms are before the window of 50 ms; of the last packet only 0 ms is not after it.
+    assert frame[5].any(1).nonzero()[0].tolist() == [10, 11]
+    assert frame[5, 10].tolist() == [255, 0, 0]
+
+
+def test_modalities_without_a_sensor_are_named():
+    class McubesModel(FakeModel):
+        contract = default_contract(MCUBES)
+
+    pipeline = Pipeline(McubesModel(), from_values({}))
+    assert pipeline.unfed == ["aolp", "dolp", "nir"]
+    assert pipeline.sensors == ("image",)
+
+
+def test_an_unused_sensor_is_not_fed():
+    contract: InputContract = CONTRACT
+    parameters = from_values({"depth.policy": "unused"})
+    assert pipelines.fed_by(contract, parameters) == {
+        "image": "image",
+        "event": "event",
+        "lidar": "lidar",
+    }
+
+
+def test_a_device_that_runs_out_of_memory_gives_up_the_last_modality():
+    class Small(FakeModel):
+        def segment(self, frames, size=None):
+            if len(frames) > 2:
+                raise torch.OutOfMemoryError("out of memory")
+            return super().segment(frames, size)
+
+    pipeline = started(model=Small())
+    matched = one_set(pipeline)
+    outcomes = []
+    for _ in range(6):
+        try:
+            outcomes.append(set(pipeline.process(matched).troubles))
+        except torch.OutOfMemoryError:
+            outcomes.append(None)
+    assert outcomes == [None, None, None, None, {"lidar", "event"}, {"lidar", "event"}]
