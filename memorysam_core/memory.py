@@ -64,7 +64,7 @@ class GridTables:
 def grid_tables(
     height: int, width: int, dim: int, memory_dim: int, prompt_encoder: nn.Module, like: Tensor
 ) -> GridTables:
-    """Tables for a grid of ``height x width`` tokens, on the device and in the dtype of ``like``."""
+    """Tables for a grid of ``height x width`` tokens, on the device and of the type of ``like``."""
 
     def sine(channels: int) -> Tensor:
         encoding = sine_encoding(channels, warmup_cache=False)
@@ -162,7 +162,9 @@ class MemoryBank:
         pointer_keys = cross.k_proj(pointers).chunk(len(self._pointers), dim=1)
         keys = [part for pair in zip(self._keys[index], pointer_keys, strict=True) for part in pair]
         query = self._tables.rotation(cross.q_proj(x))
-        return _attention(cross, query, torch.cat(keys, dim=1), torch.cat(self._values[index], dim=1))
+        return _attention(
+            cross, query, torch.cat(keys, dim=1), torch.cat(self._values[index], dim=1)
+        )
 
     def _pointer_tokens(self) -> Tensor:
         """All pointers with the encoding of their distance from the reader, ``(B, P, D_mem)``."""

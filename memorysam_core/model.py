@@ -26,6 +26,7 @@ from memorysam_core.decoder import (
     predicted_iou,
 )
 from memorysam_core.memory import GridTables, Memory, MemoryBank, grid_tables
+from memorysam_core.trunk import run_trunk
 
 MASK_SCALE, MASK_OFFSET = 20.0, -10.0
 """A mask enters the memory encoder as ``20 * sigmoid(logit) - 10``."""
@@ -68,7 +69,8 @@ class MemorySAM(nn.Module):
         self.architecture = architecture
         sam2_parts.attach(self, architecture)
         self._tables: dict[tuple, GridTables] = {}
-        self.register_load_state_dict_post_hook(lambda module, _: module._tables.clear())
+        self._positions: dict[tuple, Tensor] = {}
+        self.register_load_state_dict_post_hook(lambda module, _: module._forget_tables())
 
     def forward(self, frames: Tensor) -> Output:
         """Segment one sample per batch entry.
@@ -94,7 +96,10 @@ class MemorySAM(nn.Module):
         """Frames ``(..., 3, H, W)`` to features, all of them as one batch: none sees another."""
         lead = frames.shape[:-3]
         check_size(*frames.shape[-2:])
-        x4, x8, x16, x32 = self.image_encoder.trunk(frames.flatten(0, -4))
+        trunk = self.image_encoder.trunk
+        x4, x8, x16, x32 = run_trunk(
+            trunk, frames.flatten(0, -4), self._trunk_position(*frames.shape[-2:])
+        )
 
         lateral32, lateral16, lateral8, lateral4 = self.image_encoder.neck.convs
         decoder = self.sam_mask_decoder
@@ -166,9 +171,7 @@ class MemorySAM(nn.Module):
 
     def _decode(self, prompt: Prompt, image: Tensor, frame: Features) -> ClassMasks:
         position = self._grid_tables(image).image_position
-        return decode(
-            self.sam_mask_decoder, prompt, image, position, frame.stride4, frame.stride8
-        )
+        return decode(self.sam_mask_decoder, prompt, image, position, frame.stride4, frame.stride8)
 
     def _is_present(self, masks: ClassMasks) -> Tensor | None:
         """Bool ``(B, 1)``: the frame's gate is open; None where the gate is not in use."""
@@ -228,6 +231,21 @@ class MemorySAM(nn.Module):
             best = pixels.argmax(dim=1)
         batch = torch.arange(len(best), device=best.device)
         return self._gated(masks)[batch, best].unsqueeze(1), masks.tokens[batch, best]
+
+    def _trunk_position(self, height: int, width: int) -> Tensor:
+        """The trunk's position embedding, ``(1, H/4, W/4, C)``; kept where it does not learn."""
+        trunk = self.image_encoder.trunk
+        if trunk.pos_embed.requires_grad:
+            return trunk._get_pos_embed((height // 4, width // 4))
+        key = (height, width, trunk.pos_embed.device, trunk.pos_embed.dtype)
+        if key not in self._positions:
+            with torch.no_grad():
+                self._positions[key] = trunk._get_pos_embed((height // 4, width // 4))
+        return self._positions[key]
+
+    def _forget_tables(self) -> None:
+        self._tables.clear()
+        self._positions.clear()
 
     def _grid_tables(self, like: Tensor) -> GridTables:
         height, width = like.shape[-2:]

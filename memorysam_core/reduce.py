@@ -25,7 +25,7 @@ def labels_and_confidence(logits: Tensor, size: tuple[int, int]) -> tuple[Tensor
         Class ids, uint8 (int32 past 255 classes), and confidence, uint8, 255 for a probability of
         1; both ``(H, W)``.
     """
-    classes, rows, columns = logits.shape
+    classes, rows, _ = logits.shape
     height, width = size
     wide = classes > 255
     labels = torch.empty(size, dtype=torch.int32 if wide else torch.uint8, device=logits.device)

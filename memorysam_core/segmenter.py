@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Union, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from memorysam_core.representations import Rgb
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-FrameLike = Union[np.ndarray, Tensor]
+FrameLike = np.ndarray | Tensor
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,9 @@ class Segmenter:
         check_size(*self.size)
         self._dtype = DTYPES[self.precision]
         self._model = merge_adapters(checkpoint.build()).fuse().to(self.device, self._dtype)
-        self._statistics = {m.name: self._mean_and_std(m.mean, m.std) for m in self.contract.modalities}
+        self._statistics = {
+            m.name: self._mean_and_std(m.mean, m.std) for m in self.contract.modalities
+        }
 
     @property
     def model(self) -> MemorySAM:
@@ -100,9 +102,9 @@ class Segmenter:
                 sizes; or if the model's output is not finite.
         """
         names = self.contract.ordered(frames)
-        size = size or tuple(check_frames(frames, names))
+        own_size = check_frames(frames, names)
         logits, closed = self.logits(frames)
-        labels, confidence = labels_and_confidence(logits, size)
+        labels, confidence = labels_and_confidence(logits, size or own_size)
         host = torch.stack([labels.to(torch.int32), confidence.to(torch.int32)]).cpu().numpy()
         wide = logits.shape[0] > 255
         return Segmentation(
@@ -153,7 +155,8 @@ class Segmenter:
 
 def check_frames(frames: Mapping[str, FrameLike], names: Iterable[str]) -> tuple[int, int]:
     """Height and width that all named frames share. Raises ValueError for anything but uint8
-    ``(H, W, 3)`` of one size."""
+    ``(H, W, 3)`` of one size.
+    """
     sizes: dict[str, tuple[int, int]] = {}
     for name in names:
         frame = frames[name]
@@ -165,9 +168,7 @@ def check_frames(frames: Mapping[str, FrameLike], names: Iterable[str]) -> tuple
         sizes[name] = (int(frame.shape[0]), int(frame.shape[1]))
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{name} {h} x {w}" for name, (h, w) in sizes.items())
-        raise ValueError(
-            f"frames differ in size (height x width): {listed}; give all at one size"
-        )
+        raise ValueError(f"frames differ in size (height x width): {listed}; give all at one size")
     return next(iter(sizes.values()))
 
 
@@ -190,7 +191,9 @@ def choose_device(device: str | torch.device) -> torch.device:
 def choose_precision(precision: str, device: torch.device) -> str:
     """``auto`` to bf16 where the device computes it fast, else fp32."""
     if precision not in get_args(Precision):
-        raise ValueError(f"precision is {precision!r}; accepted are {', '.join(get_args(Precision))}")
+        raise ValueError(
+            f"precision is {precision!r}; accepted are {', '.join(get_args(Precision))}"
+        )
     if precision != "auto":
         return precision
     if device.type == "cuda":

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -97,7 +98,7 @@ def _savings(device: str, quick: bool) -> Iterator[Row]:
 
     logits = _frames(4, (shape[0] // 4, shape[1] // 4), device).repeat(1, 1, 9, 1, 1)[:, 0, :25]
 
-    def full_size() -> Tensor:
+    def full_size() -> tuple[Tensor, Tensor]:
         up = [F.interpolate(x[None], size=shape, mode="bilinear") for x in logits]
         probability, label = torch.cat(up).mean(0).softmax(0).max(0)
         return label.to(torch.uint8), (probability * 255).to(torch.uint8)
@@ -115,14 +116,13 @@ def _against_the_yardstick(device: str, quick: bool) -> Iterator[Row]:
     frames = _frames(4, shape, device)
     reference = _model(size, device)
     for precision in ("fp32", "bf16"):
-        dtype = DTYPES[precision]
-        ours = _model(size, device).fuse().to(dtype)
-
-        def run(model: TimedModel = ours, x: Tensor = frames.to(dtype)) -> object:
-            return labels_and_confidence(model(x).logits[0], shape)
-
+        ours = _model(size, device).fused(precision)
+        given = frames.to(DTYPES[precision])
         ratio, spread = in_turn(
-            lambda: frame_by_frame(reference, frames).argmax(1), run, device, repeats
+            lambda: frame_by_frame(reference, frames).argmax(1),
+            partial(_labels, ours, given, shape),
+            device,
+            repeats,
         )
         detail = f"{size}, 4 x {shape[1]} x {shape[0]}; {spread}"
         yield Row(f"frame by frame in fp32, over ours in {precision}", ratio, "x", detail)
@@ -132,7 +132,7 @@ def _against_the_yardstick(device: str, quick: bool) -> Iterator[Row]:
 def _wide_input(device: str, quick: bool) -> Iterator[Row]:
     size, _, repeats = _plan(device, quick)
     square, wide = ((128, 128), (64, 128)) if quick else (SQUARE, WIDE)
-    model = _model(size, device).fuse()
+    model = _model(size, device).fused("fp32")
     on_square, on_wide = _frames(4, square, device), _frames(4, wide, device)
     ratio, spread = in_turn(
         lambda: model(on_wide), lambda: model(on_square), device, min(repeats, 10)
@@ -146,13 +146,13 @@ def _wide_input(device: str, quick: bool) -> Iterator[Row]:
 @torch.inference_mode()
 def _stages(device: str, quick: bool) -> Iterator[Row]:
     for size, shape, precision, lengths, repeats in _table(device, quick):
-        model = _model(size, device).fuse().to(DTYPES[precision])
+        model = _model(size, device).fused(precision)
         for length in lengths:
             frames = _frames(length, shape, device).to(DTYPES[precision])
             detail = f"{size}, {length} x {shape[1]} x {shape[0]}, {precision}"
             if device != "cpu":
                 torch.cuda.reset_peak_memory_stats()
-            whole = timed(lambda: _labels(model, frames, shape), device, repeats)  # noqa: B023
+            whole = timed(partial(_labels, model, frames, shape), device, repeats)
             yield _timing_row("one set", whole, detail)
             for stage, timing in model.stages(frames, shape, repeats).items():
                 yield _timing_row(f"  {stage}", timing, detail)
@@ -192,7 +192,8 @@ def _start_up() -> Row:
         save_checkpoint(path, build_model(Architecture("nano")), contract)
         code = (
             "import numpy as np\nfrom memorysam_core import Segmenter\n"
-            f"black = np.zeros((256, 448, 3), np.uint8)\nsegmenter = Segmenter({str(path)!r}, 'cpu')\n"
+            "black = np.zeros((256, 448, 3), np.uint8)\n"
+            f"segmenter = Segmenter({str(path)!r}, 'cpu')\n"
             "segmenter.segment(dict.fromkeys(segmenter.contract.names, black))"
         )
         command = [sys.executable, "-c", code]

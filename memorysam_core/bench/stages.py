@@ -15,6 +15,7 @@ from memorysam_core.decoder import ClassMasks, Prompt
 from memorysam_core.memory import Memory, MemoryBank
 from memorysam_core.model import Features, MemorySAM
 from memorysam_core.reduce import labels_and_confidence
+from memorysam_core.segmenter import DTYPES
 
 T = TypeVar("T")
 
@@ -34,6 +35,11 @@ class TimedModel(MemorySAM):
             runs.append(dict(self._clock))
         self._clock = None
         return {stage: Timing(tuple(run[stage] for run in runs)) for stage in runs[0]}
+
+    def fused(self, precision: str) -> TimedModel:
+        """Fused for inference, in that precision. Returns itself."""
+        self.fuse().to(DTYPES[precision])
+        return self
 
     def memory_of(self, frame: Features, mask: Tensor) -> Memory:
         """A memory of a frame with the given mask, and its mean feature as pointer."""
@@ -56,8 +62,8 @@ class TimedModel(MemorySAM):
         bank = super()._empty_bank(sequence)
         if self._clock is not None:
             add, read = bank.add, bank.read
-            bank.add = lambda m: self._time("memory attention", lambda: add(m))  # type: ignore[method-assign]
-            bank.read = lambda f: self._time("memory attention", lambda: read(f))  # type: ignore[method-assign]
+            setattr(bank, "add", lambda m: self._time("memory attention", lambda: add(m)))  # noqa: B010
+            setattr(bank, "read", lambda f: self._time("memory attention", lambda: read(f)))  # noqa: B010
         return bank
 
     def _time(self, stage: str, work: Callable[[], T]) -> T:

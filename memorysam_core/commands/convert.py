@@ -75,5 +75,7 @@ def _chosen(known: tuple, wanted: str | None) -> tuple:
     names = [name.strip() for name in wanted.split(",")]
     for name in names:
         if name not in by_name:
-            raise ValueError(f"no modality {name!r} in this label space; known: {', '.join(by_name)}")
+            raise ValueError(
+                f"no modality {name!r} in this label space; known: {', '.join(by_name)}"
+            )
     return tuple(by_name[name] for name in names)

@@ -29,10 +29,13 @@ def run(args: argparse.Namespace) -> int:
         return 0
     height, width = contract.size
     print(f"{args.checkpoint}  sha256 {digest(args.checkpoint)[:16]}")
-    print(f"model        {architecture.size}, SAM {architecture.version}, "
-          f"{architecture.num_classes} classes, memory mask {architecture.memory_mask}, "
-          f"object gate {'on' if architecture.object_gate else 'off'}"
-          + (f", adapters of rank {architecture.lora_rank}" if architecture.lora_rank else ""))  # fmt: skip
+    gate = "on" if architecture.object_gate else "off"
+    adapters = f", adapters of rank {architecture.lora_rank}" if architecture.lora_rank else ""
+    print(
+        f"model        {architecture.size}, SAM {architecture.version}, "
+        f"{architecture.num_classes} classes, memory mask {architecture.memory_mask}, "
+        f"object gate {gate}{adapters}"
+    )
     print(f"input        {width} x {height} (width x height)")
     for i, modality in enumerate(contract.modalities):
         how = modality.representation
@@ -40,7 +43,9 @@ def run(args: argparse.Namespace) -> int:
         print(f"{'modalities' if i == 0 else '':12} {modality.name}: {how.name}({parameters}), "
               f"from {how.reading}; mean {modality.mean}, std {modality.std}")  # fmt: skip
     space = contract.label_space
-    print(f"{'labels':12} {space.name}: " + ", ".join(f"{i} {c}" for i, c in enumerate(space.classes)))
+    print(
+        f"{'labels':12} {space.name}: " + ", ".join(f"{i} {c}" for i, c in enumerate(space.classes))
+    )
     for i, (key, value) in enumerate(contract.provenance.items()):
         print(f"{'provenance' if i == 0 else '':12} {key}: {value}")
     return 0

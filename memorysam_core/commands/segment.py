@@ -27,13 +27,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--modality", action="append", default=[], metavar="NAME=FILE",
         help="the frame of a modality of another name; may be repeated",
     )  # fmt: skip
-    parser.add_argument("--out", default=".", metavar="DIR", help="folder to write into (default: .)")
+    parser.add_argument(
+        "--out", default=".", metavar="DIR", help="folder to write into (default: .)"
+    )
     parser.add_argument(
         "--save-logits", metavar="FILE.npz",
         help="also write 'logits' float32 (C, H/4, W/4), before upsampling, and 'labels'",
     )  # fmt: skip
     parser.add_argument("--size", metavar="WxH", help="input size (default: the checkpoint's)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)"
+    )
     parser.add_argument(
         "--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"],
         help="arithmetic of the model (default: auto: bf16 where it is fast, else fp32)",
@@ -108,7 +112,9 @@ def read_frame(path: Path) -> np.ndarray:
                 )
             return np.asarray(image.convert("RGB"))
     except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as an image ({error}); give a PNG or JPEG") from error
+        raise ValueError(
+            f"{path} cannot be read as an image ({error}); give a PNG or JPEG"
+        ) from error
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:
@@ -124,5 +130,5 @@ def _write_npz(path: Path, **arrays: np.ndarray) -> None:
 
     temporary = path.with_suffix(".npz.tmp")
     with open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     temporary.replace(path)

@@ -60,9 +60,7 @@ def test_the_released_layout_has_840_tensors_and_is_told_apart() -> None:
     ("size", "version"),
     [("tiny", "2.0"), ("tiny", "2.1"), ("small", "2.1"), ("base_plus", "2.0"), ("large", "2.1")],
 )
-def test_meta_files_of_every_size_convert_strictly(
-    tmp_path: Path, size: str, version: str
-) -> None:
+def test_meta_files_of_every_size_convert_strictly(tmp_path: Path, size: str, version: str) -> None:
     stock = stock_model(Architecture(size, version, 3), 1024)
     state = {k: torch.full(v.shape, 0.25) for k, v in stock.state_dict().items()}
     torch.save({"model": state}, tmp_path / "sam2.pt")
@@ -72,7 +70,9 @@ def test_meta_files_of_every_size_convert_strictly(
     fresh = [key for key, value in converted.items() if not (value == 0.25).all()]
     assert fresh and all(
         key.startswith("sam_mask_decoder.")
-        and ("mask_tokens" in key or "hypernetworks" in key or "iou_prediction_head.layers.2" in key)
+        and (
+            "mask_tokens" in key or "hypernetworks" in key or "iou_prediction_head.layers.2" in key
+        )
         for key in fresh
     )
     assert converted["sam_mask_decoder.mask_tokens.weight"].shape[0] == 5
