@@ -1,0 +1,42 @@
+# `make` alone lists what there is. Everything runs in .venv, which is made when first needed and
+# again when what it is made from changes.
+
+PYTHON ?=
+VENV ?= .venv
+PYTEST_ARGS ?=
+INGREDIENTS := .ci/setup constraints.txt pyproject.toml setup.cfg setup.py training/pyproject.toml
+RECIPE := $(shell (cat $(INGREDIENTS); echo "$$ROS_DISTRO") | sha256sum | cut -c1-16)
+READY := $(VENV)/.ready-$(RECIPE)
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint format bench demo
+
+help: ## this list
+	@echo "make TARGET [PYTHON=python3.12]"
+	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: $(READY) ## a virtual environment with everything, in .venv
+
+$(READY):
+	PYTHON="$(PYTHON)" .ci/setup $(VENV)
+	@rm -f $(VENV)/.ready-*
+	@touch $@
+
+test: $(READY) ## all tests but the slow ones (those: make test PYTEST_ARGS="-m slow")
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(READY) ## style, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(READY) ## rewrite the source in the project's style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(READY) ## speed and memory as a table and bench/latest.json (BENCH_ARGS="--device cuda")
+	$(BIN)/memorysam bench $(BENCH_ARGS)
+
+demo: $(READY) ## a simulated drive through the real node, with a report at the end
+	$(BIN)/memorysam demo

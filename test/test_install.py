@@ -1,0 +1,176 @@
+"""What gets installed, from a wheel into a folder of its own, and what the package claims of it."""
+
+import configparser
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import xml.etree.ElementTree
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import memorysam_core
+from memorysam_core import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(*command: str | Path, **options: object) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False, **options
+    )
+
+
+def configuration() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    return parser
+
+
+def module_files(folder: Path) -> set[str]:
+    return {str(p.relative_to(folder.parent)) for p in folder.rglob("*.py")}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy, so that nothing built earlier gets in and nothing is left behind."""
+    folder = tmp_path_factory.mktemp("wheel")
+    leave = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "runs", "demo")
+    shutil.copytree(ROOT, folder / "source", ignore=leave)
+    pip = (sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation")
+    done = run(*pip, "-w", folder, folder / "source", folder / "source" / "training")
+    assert done.returncode == 0, done.stderr
+    return next(folder.glob("memorysam_ros-*.whl"))
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with the wheel alone, that borrows PyTorch and the rest from ours."""
+    folder = tmp_path_factory.mktemp("environment")
+    assert run(sys.executable, "-m", "venv", "--without-pip", folder).returncode == 0
+    site_packages = next(folder.glob("lib/python*/site-packages"))
+    borrowed = sysconfig.get_path("purelib")
+    (site_packages / "borrowed.pth").write_text(borrowed + "\n", encoding="utf-8")
+    pip = (sys.executable, "-m", "pip", "--python", folder / "bin/python", "install", "-q")
+    done = run(*pip, "--no-deps", "--no-index", wheel)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_wheel_holds_every_module(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    expected = module_files(ROOT / "memorysam_core") | module_files(ROOT / "memorysam_ros")
+    assert expected <= names, "a folder without __init__.py is not installed"
+    assert not any(name.startswith(("test/", "training/", "memorysam_training/")) for name in names)
+
+
+def test_training_wheel_holds_every_module(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(next(wheel.parent.glob("memorysam_training-*.whl"))).namelist())
+    assert module_files(ROOT / "training" / "memorysam_training") <= names
+    assert not any(name.startswith("memorysam_core/") for name in names)
+
+
+def test_wheel_installs_what_ros_and_a_shell_look_for(environment: Path) -> None:
+    done = run(sys.executable, ROOT / ".ci/check_install_tree.py", environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_training_commands_say_what_to_install(environment: Path, tmp_path: Path) -> None:
+    command = environment / "bin/memorysam"
+    for name in cli.TRAINING:
+        done = run(command, name, "--help", cwd=tmp_path)
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert "memorysam_training" in done.stderr
+        assert "pip install ./training" in done.stderr
+    assert "pip install ./training" in run(command, "--help", cwd=tmp_path).stdout
+
+
+def test_training_is_installed_here_and_known_by_the_command_line() -> None:
+    found = cli.commands()
+    theirs = {name for name, module in found.items() if module.startswith("memorysam_training")}
+    assert theirs <= set(cli.TRAINING)
+
+
+@pytest.mark.parametrize("name", cli.commands())
+def test_every_command_has_help(name: str) -> None:
+    done = run(sys.executable, "-m", "memorysam_core.cli", name, "--help")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: memorysam {name}")
+    assert name in run(sys.executable, "-m", "memorysam_core.cli", "--help").stdout
+
+
+def test_overview_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from memorysam_core import cli; cli.main([]); "
+        "sys.exit(', '.join({'torch', 'numpy', 'sam2', 'rclpy'} & set(sys.modules)))"
+    )
+    done = run(sys.executable, "-c", code)
+    assert done.stderr.strip() == ""
+
+
+def test_versions_agree() -> None:
+    version = configuration()["metadata"]["version"]
+    package = xml.etree.ElementTree.parse(ROOT / "package.xml").getroot()
+    trainer = (ROOT / "training/pyproject.toml").read_text(encoding="utf-8")
+    changes = (ROOT / "CHANGELOG.rst").read_text(encoding="utf-8")
+    assert package.findtext("version") == version
+    assert re.findall(r'^version = "(.*)"$', trainer, re.MULTILINE) == [version]
+    assert f'"memorysam_ros=={version}"' in trainer
+    assert re.search(rf"^{re.escape(version)} \(", changes, re.MULTILINE)
+
+
+def test_package_xml_is_valid_and_ament_python() -> None:
+    """A package.xml that catkin_pkg rejects turns the package into a plain Python one, silently."""
+    from catkin_pkg.package import parse_package
+
+    warnings: list[str] = []
+    package = parse_package(str(ROOT / "package.xml"), warnings=warnings)
+    assert warnings == []
+    assert package.name == configuration()["metadata"]["name"]
+    assert [e.content for e in package.exports if e.tagname == "build_type"] == ["ament_python"]
+
+
+def test_inference_needs_little() -> None:
+    needed = {
+        re.split(r"[<>=!; ]", line)[0]
+        for line in configuration()["options"]["install_requires"].strip().splitlines()
+    }
+    assert needed == {
+        "hydra-core", "iopath", "numpy", "pillow", "pyyaml", "safetensors", "torch", "tqdm",
+    }  # fmt: skip
+
+
+def test_hints_name_extras_that_exist() -> None:
+    extras = set(configuration()["options.extras_require"])
+    named = {e for hint in cli.INSTALL.values() for e in re.findall(r"\.\[(\w+)\]", hint)}
+    assert named <= extras
+
+
+def test_executables_keep_their_mode() -> None:
+    stubs = list((ROOT / "resource/executables").iterdir())
+    assert {"segment_node", "memorysam"} <= {path.name for path in stubs}
+    assert all(os.access(path, os.X_OK) for path in stubs)
+    assert all(path.read_text().startswith("#!/usr/bin/env python3\n") for path in stubs)
+
+
+def test_constraints_are_pins_that_hold_here() -> None:
+    """Where an environment was made by `make setup`; elsewhere there is nothing to compare."""
+    from packaging.requirements import Requirement
+
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    assert all(str(pin.specifier).startswith("==") for pin in pins)
+    pinned = {pin.name.lower().replace("_", "-") for pin in pins}
+    for name in ("torch", "sam2", "numpy", "safetensors", "peft", "rosbags", "pytest", "ruff"):
+        assert name in pinned
+
+
+def test_installed_version_is_the_one_of_this_tree() -> None:
+    assert Path(memorysam_core.__path__[0]).resolve() == ROOT / "memorysam_core"
+    assert importlib.metadata.version("memorysam_ros") == configuration()["metadata"]["version"]
