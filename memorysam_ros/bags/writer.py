@@ -24,22 +24,28 @@ from memorysam_ros.conversions import Outputs, bag_messages
 
 Storage = Literal["mcap", "sqlite3"]
 _VERSION = 8  # the newest that Humble's rosbag2 reads, too: later ones write QoS as a mapping
+_OF_SUFFIX: dict[str, Storage] = {".mcap": "mcap", ".db3": "sqlite3"}
 _FOREVER = QosTime(9223372036, 854775807)
 
 
 class BagWriter:
-    """A new bag, to be used as a context.
+    """A new bag, to be used as a context: a folder, or one file if its name says so.
 
     It is written beside its final place and moved there at the end; where the block is left by an
     exception, nothing remains.
     """
 
-    def __init__(self, path: str | Path, storage: Storage = "mcap", compress: bool = False) -> None:
-        """Chunks of an mcap are compressed by zstd with ``compress``; sqlite3 cannot do that.
+    def __init__(
+        self, path: str | Path, storage: Storage | None = None, compress: bool = False
+    ) -> None:
+        """``storage`` is by default what the path ends in (``.mcap``, ``.db3``), else mcap.
 
-        Raises ValueError for an unknown storage, FileExistsError where the path is taken.
+        Chunks of an mcap are compressed by zstd with ``compress``; sqlite3 cannot do that. Raises
+        ValueError for an unknown storage, FileExistsError where the path is taken.
         """
         self.path = Path(path)
+        self._file_suffix = self.path.suffix if self.path.suffix in _OF_SUFFIX else ""
+        storage = storage or _OF_SUFFIX.get(self._file_suffix, "mcap")
         if storage not in ("mcap", "sqlite3"):
             raise ValueError(f"storage is {storage!r}; accepted are mcap and sqlite3")
         if compress and storage != "mcap":
@@ -54,12 +60,12 @@ class BagWriter:
 
     def __enter__(self) -> BagWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        name = self.path.name.removesuffix(self._file_suffix)
         self._folder = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent))
         plugin = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}[self._storage]
         # The files inside are named after the folder, hence a folder of the final name.
-        self._writer = Writer(
-            self._folder / self.path.name, version=_VERSION, storage_plugin=plugin
-        )
+        self._written = self._folder / name
+        self._writer = Writer(self._written, version=_VERSION, storage_plugin=plugin)
         if self._compress:
             self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         self._writer.open()
@@ -75,7 +81,8 @@ class BagWriter:
             self._writer.__exit__(kind, error, trace)
             if kind is None:
                 _refuse_existing(self.path)
-                (self._folder / self.path.name).rename(self.path)
+                file = self._written / (self._written.name + self._file_suffix)
+                (file if self._file_suffix else self._written).rename(self.path)
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -6,12 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from memorysam_core.frames.evt3 import Decoder, evt3_decoder
 from memorysam_core.frames.readings import EventsReading
 from memorysam_ros.conversions.errors import ConversionError
 from memorysam_ros.conversions.headers import frame_id, stamp_ns
 
 _ENCODINGS = ("evt3", "mono", "libcaer")
 _LIBCAER_WRAP_US = 1 << 31
+
+Columns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Time (int64, ns), x, y (uint16) and polarity (uint8) of events, each ``(N,)``."""
 
 
 class EventStream:
@@ -23,7 +27,7 @@ class EventStream:
     """
 
     def __init__(self) -> None:
-        self._evt3: Any = None
+        self._evt3: Decoder | None = None
         self._next_seq: int | None = None
         self.lost_packets = 0
         """Packets that the sequence numbers say were lost on the way."""
@@ -49,7 +53,7 @@ class EventStream:
             )
         self._follow(int(message.seq))
         if encoding == "evt3":
-            t_ns, x, y, p = self._evt3_events(data)
+            t_ns, x, y, p = self._evt3_events(message, data)
         else:
             t_ns, x, y, p = _MONO_OR_LIBCAER[encoding](data.view("<u8"))
         inside = (x < message.width) & (y < message.height)
@@ -64,30 +68,28 @@ class EventStream:
         )
 
     def _follow(self, seq: int) -> None:
-        lost = 0 if self._next_seq is None else seq - self._next_seq
-        if lost:
+        missing = 0 if self._next_seq is None else seq - self._next_seq
+        if missing:
             # The words that were lost may have held the row and the high bits of the time.
             self._evt3 = None
-        self.lost_packets += max(0, lost)
+        self.lost_packets += max(0, missing)
         self._next_seq = seq + 1
 
-    def _evt3_events(self, data: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _evt3_events(self, message: Any, data: np.ndarray) -> Columns:
         if self._evt3 is None:
-            from memorysam_core.frames.evt3 import Evt3Decoder
-
-            self._evt3 = Evt3Decoder()
+            self._evt3 = evt3_decoder(int(message.width), int(message.height))
         events = self._evt3.decode(data)
         return events.t_ns, events.x, events.y, events.p
 
 
-def _mono(words: np.ndarray) -> tuple[np.ndarray, ...]:
+def _mono(words: np.ndarray) -> Columns:
     """32 bits of nanoseconds since ``time_base``, 16 of x, 15 of y, one of polarity."""
     t_ns = (words & 0xFFFFFFFF).astype(np.int64)
     x, y = ((words >> s).astype(np.uint16) for s in (32, 48))
     return t_ns, x, y & 0x7FFF, (words >> 63).astype(np.uint8)
 
 
-def _libcaer(words: np.ndarray) -> tuple[np.ndarray, ...]:
+def _libcaer(words: np.ndarray) -> Columns:
     """1 bit validity, 1 polarity, 15 y, 15 x, then 31 bits of microseconds that wrap."""
     micros = (words >> 32).astype(np.int64)
     wraps = np.cumsum(np.diff(micros, prepend=micros[:1]) < 0)

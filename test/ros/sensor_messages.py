@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from rosbags.typesys import Stores, get_typestore
 
+from memorysam_ros.bags.types import typestore
 from memorysam_ros.conversions import MessageFactory, Outputs, bag_messages, ros_messages
 
-STORE = get_typestore(Stores.ROS2_JAZZY)
+STORE = typestore()
 FACTORIES: dict[str, MessageFactory] = {"rclpy": ros_messages, "rosbags": bag_messages(STORE)}
 
 

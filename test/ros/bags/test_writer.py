@@ -18,6 +18,16 @@ def test_the_bag_has_its_name_only_when_it_is_whole(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("suffix", [".mcap", ".db3"])
+def test_a_bag_of_one_file(tmp_path, suffix):
+    path = tmp_path / f"drive.1{suffix}"
+    with BagWriter(path) as writer:
+        writer.write("/header", writer.messages.header(1, "a"), 7)
+    assert list(tmp_path.iterdir()) == [path]
+    with Bag(path) as bag:
+        assert [raw.time_ns for raw in bag.messages()] == [7]
+
+
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_an_interrupted_bag_leaves_nothing(tmp_path, error):
     def interrupted() -> None:
