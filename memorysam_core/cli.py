@@ -42,9 +42,6 @@ INSTALL = {
     "rclpy": "source a ROS 2 installation, or pip install '.[ros]'",
     "rosbags": "pip install '.[bags]'",
     "matplotlib": "pip install '.[viz]'",
-    "foxglove": "pip install '.[viz]'",
-    "onnx": "pip install '.[onnx]'",
-    "onnxruntime": "pip install '.[onnx]'",
 }
 """What to do, in a checkout of the source, where an optional package is missing."""
 
