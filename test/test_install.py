@@ -1,5 +1,6 @@
 """What gets installed, from a wheel into a folder of its own, and what the package claims of it."""
 
+import ast
 import configparser
 import importlib.metadata
 import os
@@ -137,13 +138,63 @@ def test_package_xml_is_valid_and_ament_python() -> None:
 
 
 def test_inference_needs_little() -> None:
-    needed = {
-        re.split(r"[<>=!; ]", line)[0]
-        for line in configuration()["options"]["install_requires"].strip().splitlines()
-    }
-    assert needed == {
-        "hydra-core", "iopath", "numpy", "pillow", "pyyaml", "safetensors", "torch", "tqdm",
+    assert declared("options", "install_requires") == {
+        "iopath", "numpy", "pillow", "pyyaml", "safetensors", "torch", "tqdm",
     }  # fmt: skip
+
+
+DISTRIBUTIONS = {
+    "PIL": "pillow", "yaml": "pyyaml", "cv2": "opencv-python-headless", "open3d": "open3d-cpu",
+    "sklearn": "scikit-learn", "backports": "backports.zstd", "hydra": "hydra-core",
+    "compression": "backports.zstd",  # its name in the standard library from Python 3.14 on
+}  # fmt: skip
+"""Import names and the distributions that bring them, where they differ."""
+FROM_ROS = re.compile(
+    r"rclpy|launch.*|ament_.*|tf2_.*|.*_msgs|.*_interfaces|message_filters|cv_bridge|.*_msgs_py"
+)
+
+
+def declared(section: str, option: str) -> set[str]:
+    lines = configuration()[section][option].strip().splitlines()
+    return {re.split(r"[<>=!;\[ ]", line)[0].lower() for line in lines}
+
+
+def imported_by(folder: Path) -> set[str]:
+    """Top-level names that the modules of a folder import and neither we nor Python bring."""
+    found = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found.add((node.module or "").partition(".")[0])
+    ours = {"memorysam_core", "memorysam_ros", "memorysam_training"}
+    return found - ours - set(sys.stdlib_module_names)
+
+
+def test_what_is_imported_is_declared() -> None:
+    extras = set(configuration()["options.extras_require"])
+    robot = declared("options", "install_requires").union(
+        *(declared("options.extras_require", extra) for extra in extras)
+    )
+    trainer = (ROOT / "training/pyproject.toml").read_text(encoding="utf-8")
+    trainers = {
+        re.split(r"[<>=!;]", word)[0] for word in re.findall(r'^    "(.*)",$', trainer, re.M)
+    }
+    for folder, known in (
+        (ROOT / "memorysam_core", robot | trainers),  # trainers': its benchmarks use Open3D
+        (ROOT / "memorysam_ros", robot),
+        (ROOT / "training", trainers),
+    ):
+        names = {n for n in imported_by(folder) if not FROM_ROS.fullmatch(n)}
+        assert {DISTRIBUTIONS.get(n, n).replace("_", "-") for n in names} <= known
+
+
+def test_ros_packages_that_are_imported_stand_in_package_xml() -> None:
+    package = xml.etree.ElementTree.parse(ROOT / "package.xml").getroot()
+    depends = {element.text for element in package.iter("exec_depend")}
+    imported = imported_by(ROOT / "memorysam_ros") | imported_by(ROOT / "launch")
+    assert {n for n in imported if FROM_ROS.fullmatch(n)} <= depends
 
 
 def test_hints_name_extras_that_exist() -> None:
