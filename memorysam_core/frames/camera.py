@@ -174,17 +174,22 @@ class Camera:
         return like(point, uv)
 
     def rays(self) -> np.ndarray:
-        """Through each pixel's centre, the point at ``z = 1``: float32 ``(height, width, 3)``."""
-        return _rays(self)
+        """Through each pixel's centre, the point at ``z = 1``: float32 ``(height, width, 3)``.
+
+        NaN where the lens has no ray. Read-only.
+        """
+        rays = ray_tensor(self).numpy()
+        rays.setflags(write=False)
+        return rays
 
 
-@lru_cache(maxsize=8)
-def _rays(camera: Camera) -> np.ndarray:
+@lru_cache(maxsize=4)
+def ray_tensor(camera: Camera, device: str = "cpu") -> Tensor:
+    """:meth:`Camera.rays` on a device, kept for the next call; not to be written to."""
     v, u = np.mgrid[: camera.height, : camera.width] + 0.5
     still = dataclasses.replace(camera, shift_m=(0.0, 0.0))
-    rays = still.unproject(np.stack((u, v), -1), np.ones(u.shape)).astype(np.float32)
-    rays.setflags(write=False)
-    return rays
+    rays = still.unproject(np.stack((u, v), -1), np.ones(u.shape))
+    return torch.from_numpy(rays.astype(np.float32)).to(device)
 
 
 def _fit_coefficients(model: str, coefficients: Sequence[float]) -> tuple[float, ...]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from memorysam_core.contract import Modality
-from memorysam_core.frames import depth, events, lidar, resize
+from memorysam_core.frames import depth, events, hha, lidar, resize
 from memorysam_core.frames.arrays import DeviceLike, tensor_of
 from memorysam_core.frames.camera import Camera
 from memorysam_core.frames.readings import (
@@ -21,6 +21,7 @@ from memorysam_core.frames.readings import (
 )
 from memorysam_core.representations import (
     EventPolarity,
+    EventTimeSurface,
     Hha,
     LidarRange,
     LogDepth,
@@ -50,28 +51,58 @@ def draw(
     """Draws a reading as the contract's representation, at ``size`` (height, width), on ``device``.
 
     ``camera`` is the colour camera at its native size; its intrinsics are scaled to ``size`` here.
-    LiDAR, HHA and depth of another camera need it. Events are those of the window that ends at
-    ``stamp_ns``. A rendered reading passes for any representation: it was drawn elsewhere.
+    LiDAR, HHA, and depth or events of a camera with a calibration of its own need it. Events are
+    those of the window that ends at ``stamp_ns``. A rendered reading passes for any representation:
+    it was drawn elsewhere.
+
+    Only colour images are averaged when they change size (bilinear, antialiased); depth and
+    rendered frames take the nearest pixel; LiDAR is projected and events are gathered at ``size``.
 
     Raises ValueError where reading and representation do not belong together, or no camera is given
     to a frame that needs one.
     """
     how = what.representation if isinstance(what, Modality) else what
     height, width = size
-    scaled = camera.resized(width, height) if camera is not None else None
+    view = camera.resized(width, height) if camera is not None else None
     if isinstance(reading, RenderedReading):
         return Frame(resize.nearest(tensor_of(reading.pixels, device, torch.uint8), size))
-    if isinstance(how, Rgb) and isinstance(reading, ImageReading):
+    if isinstance(reading, ImageReading) and isinstance(how, Rgb):
         return Frame(resize.smooth(tensor_of(reading.pixels, device, torch.uint8), size))
-    if isinstance(how, (LogDepth, Hha)) and isinstance(reading, DepthReading):
-        if scaled is None:
-            scaled = Camera(width, height, width / 2, width / 2, width / 2, height / 2)
-        grey = depth.grey_from_metres(depth.register(reading, scaled, device), how)
+    if isinstance(reading, DepthReading) and isinstance(how, LogDepth):
+        metres = _registered(reading, view, size, device)
+        grey = depth.grey_from_metres(metres, how)
         return Frame(grey[..., None].expand(-1, -1, 3).contiguous())
-    if isinstance(how, LidarRange) and isinstance(reading, PointsReading):
-        if scaled is None:
-            raise ValueError("a LiDAR frame needs the colour camera, got None")
-        return Frame(*lidar.draw_lidar(lidar.look(reading, scaled, device), how))
-    if isinstance(how, EventPolarity) and isinstance(reading, EventsReading):
-        return Frame(events.draw_polarity(reading, how, size, stamp_ns, device))
-    raise ValueError(f"{type(reading).__name__} cannot be drawn as {how.name!r}")
+    if isinstance(reading, DepthReading) and isinstance(how, Hha):
+        needed = _needed(view, how)
+        return Frame(hha.draw_hha(depth.register(reading, needed, device), needed, how))
+    if isinstance(reading, PointsReading) and isinstance(how, LidarRange):
+        seen = lidar.look(reading, _needed(view, how), device, find_occluded=how.remove_occluded)
+        return Frame(*lidar.draw_lidar(seen, how))
+    if isinstance(reading, EventsReading) and isinstance(how, (EventPolarity, EventTimeSurface)):
+        return Frame(events.draw_events(reading, how, view, size, stamp_ns, device))
+    raise ValueError(
+        f"{type(reading).__name__} cannot be drawn as {how.name!r}, which takes {how.reading}; "
+        "give the sensor that the checkpoint was trained with, or RenderedReading if it is drawn"
+    )
+
+
+def _needed(view: Camera | None, how: Representation) -> Camera:
+    if view is None:
+        raise ValueError(
+            f"a frame of {how.name!r} needs the colour camera's intrinsics, got None: "
+            "wait for its camera_info, or give its calibration"
+        )
+    return view
+
+
+def _registered(
+    reading: DepthReading, view: Camera | None, size: tuple[int, int], device: DeviceLike
+) -> Tensor:
+    if reading.camera is not None:
+        if view is None:
+            raise ValueError(
+                "depth of another camera needs the colour camera's intrinsics, got None: "
+                "wait for its camera_info, or register the depth in its driver"
+            )
+        return depth.register(reading, view, device)
+    return resize.nearest(tensor_of(reading.metres, device, torch.float32), size)

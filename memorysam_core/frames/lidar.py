@@ -92,8 +92,8 @@ def draw_lidar(view: PointsInView, how: LidarRange) -> tuple[Tensor, Tensor]:
 def carry_back(view: PointsInView, labels: Tensor, unlabelled: int) -> Tensor:
     """The label of each point in view, ``(K,)`` of the type of ``labels``.
 
-    ``labels`` ``(H, W)`` is an image of the view's camera at any size. Points that the camera cannot
-    see get ``unlabelled``.
+    ``labels`` ``(H, W)`` is an image of the view's camera at any size. Points that the camera
+    cannot see get ``unlabelled``.
     """
     height, width = view.size
     row, column = view.pixel // width, view.pixel % width

@@ -1,28 +1,30 @@
 """Which LiDAR returns can the camera see? Those that it cannot are found and left out.
 
-LiDAR and camera stand apart, so the LiDAR sees surfaces that nearer ones hide from the camera. Their
-returns fall between the sparse returns of the nearer surface and would be drawn through it.
+LiDAR and camera stand apart, so the LiDAR sees surfaces that nearer ones hide from the camera.
+Their returns fall between the sparse returns of the nearer surface and would be drawn through it.
 
-The method works on *nearness* ``1 / z``, because any plane, the road at a grazing angle included, is
-an affine function of the pixel there:
+The method works on *nearness* ``1 / z``, because any plane, the road at a grazing angle included,
+is an affine function of the pixel there:
 
 1. The nearest return of each cell is drawn; empty cells have nearness 0.
 2. A morphological closing (a sliding maximum, then a sliding minimum) with a window somewhat larger
    than the gaps between returns fills each surface between its returns. What lies *between* nearer
-   returns is covered; what lies beside them is not, and neither is a plane covered by its own nearer
+   returns is covered; what lies beside them is not, and a plane is not covered by its own nearer
    part, since some window around each return reaches only its far side.
 3. A nearer surface reaches, on average, half a gap past its last return. A second minimum over a
    smaller window adds that, and allows for the slope of any plane that passes no nearer to the
    camera than ``_NEAREST_PLANE_M``.
-4. A return is hidden where the covering surface is nearer by more than noise, and by so much that the
-   distance between the sensors could have separated the two by ``_PARALLAX_PX`` in the image: without
-   parallax, what the LiDAR sees the camera sees too.
+4. A return is hidden where the covering surface is nearer by more than noise, and by so much that
+   the distance between the sensors could have moved the two apart by ``_PARALLAX_PX`` in the image:
+   without parallax, what the LiDAR sees the camera sees too.
 
-Gaps are measured in each scan, so rings, pixels and mounting need no parameters. All steps are dense
-tensor operations without sorting, on any device.
+Gaps are measured in each scan, so rings, pixels and mounting need no parameters. All steps are
+dense tensor operations without sorting, on any device.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -39,7 +41,7 @@ _NEAREST_PLANE_M = 0.7
 _PARALLAX_PX = 2.0
 _RANGE_NOISE = 0.02
 """Part of the distance within which two returns count as one surface."""
-_CELLS_PER_GAP = 3
+_CELLS_PER_GAP = 4
 """Resolution of the grid on which the closing is computed."""
 _GAP_QUANTILE = 0.9
 _SAME_RING_PX = 3
@@ -127,8 +129,10 @@ def _quantile(gap: Tensor, limit: int) -> int:
     return max(1, int(torch.searchsorted(running, (running[-1] * _GAP_QUANTILE).ceil())))
 
 
-def _slide(image: Tensor, radius: list[int], combine: object, outside: float) -> Tensor:
-    """Maximum or minimum over windows of ``2 * radius + 1`` around each cell, by doubling shifts."""
+def _slide(
+    image: Tensor, radius: list[int], combine: Callable[[Tensor, Tensor], Tensor], outside: float
+) -> Tensor:
+    """Maximum or minimum over ``2 * radius + 1`` cells each way around each cell, by doubling."""
     r, s = radius
     padded = functional.pad(image, (s, s, r, r), value=outside)
     for dim, length in ((0, 2 * r + 1), (1, 2 * s + 1)):
