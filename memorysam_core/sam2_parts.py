@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from memorysam_core.architecture import Architecture, Size
+from memorysam_core.trunk import replace_blocks
 
 NUM_MEMORY_POSITIONS = 7
 """Rows of SAM 2's temporal memory encoding; conditioning frames use the last one."""
@@ -59,7 +60,7 @@ sine_encoding = _position_encoding.PositionEmbeddingSine
 
 
 def image_encoder(size: Size) -> nn.Module:
-    """Hiera trunk and feature pyramid neck."""
+    """Stock Hiera trunk and feature pyramid neck."""
     trunk = _hieradet.Hiera(
         embed_dim=size.embed_dim,
         num_heads=size.num_heads,
@@ -153,6 +154,7 @@ def attach(model: nn.Module, architecture: Architecture) -> None:
     size = architecture.parts
     dim, memory_dim = size.model_dim, size.memory_dim
     model.image_encoder = image_encoder(size)
+    replace_blocks(model.image_encoder.trunk)
     model.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
     model.memory_attention = memory_attention(size)
     model.memory_encoder = memory_encoder(size)

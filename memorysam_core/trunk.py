@@ -18,55 +18,72 @@ def run_trunk(trunk: nn.Module, images: Tensor, position: Tensor) -> list[Tensor
     """Features at strides 4, 8, 16 and 32, ``(N, C, h, w)`` each, of images ``(N, 3, H, W)``.
 
     Args:
+        trunk: Hiera after :func:`replace_blocks`.
         position: the trunk's position embedding for this size, ``(1, H/4, W/4, C)``.
     """
     x = trunk.patch_embed(images) + position  # (N, h, w, C)
     levels = []
     for index, block in enumerate(trunk.blocks):
-        x = _run_block(block, x)
+        x = block(x)
         if index in trunk.stage_ends:
             levels.append(x.permute(0, 3, 1, 2))
     return levels
 
 
-def _run_block(block: nn.Module, x: Tensor) -> Tensor:
-    normed = block.norm1(x)
-    shortcut = x if block.dim == block.dim_out else _pool(block.proj(normed), block.pool)
-    x = shortcut + block.drop_path(_attend(block, normed))
-    return x + block.drop_path(block.mlp(block.norm2(x)))
+def replace_blocks(trunk: nn.Module) -> None:
+    """Put :class:`Block` in the place of a stock trunk's blocks, with their parameters."""
+    trunk.blocks = nn.ModuleList(Block(stock) for stock in trunk.blocks)
 
 
-def _attend(block: nn.Module, x: Tensor) -> Tensor:
-    """Attention inside windows, or over the whole image, with queries pooled where asked."""
-    attention, window = block.attn, block.window_size
-    height, width = x.shape[1:3]
-    qkv = attention.qkv(x)  # (N, h, w, 3 C)
-    if window:
-        padding = attention.qkv(x.new_zeros(1, x.shape[-1]))
-        qkv = _into_windows(qkv, padding, window)  # (N windows, window, window, 3 C)
-    query, key, value = qkv.chunk(3, dim=-1)
-    if block.q_stride:
-        query = _pool(query, block.pool)
-        height, width = height // block.q_stride[0], width // block.q_stride[1]
-        window //= block.q_stride[0]
-    rows, columns = query.shape[1:3]
-    query, key, value = (_heads(part, attention.num_heads) for part in (query, key, value))
-    out = F.scaled_dot_product_attention(query, key, value)
-    out = out.transpose(1, 2).reshape(-1, rows, columns, attention.proj.in_features)
-    if window:
-        out = _out_of_windows(out, window, height, width)
-    return attention.proj(out)
+class Block(nn.Module):
+    """One of Hiera's blocks: attention inside windows or over the whole image, then an MLP.
+
+    Takes over the modules of a stock block under their names.
+    """
+
+    def __init__(self, stock: nn.Module) -> None:
+        super().__init__()
+        self.norm1, self.attn = stock.norm1, stock.attn
+        self.norm2, self.mlp = stock.norm2, stock.mlp
+        self.proj = stock.proj if stock.dim != stock.dim_out else None
+        self.window = stock.window_size
+        self.pool = stock.pool
+        self.stride = stock.q_stride[0] if stock.q_stride else 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, h, w, C)`` to ``(N, h / stride, w / stride, C_out)``."""
+        normed = self.norm1(x)
+        shortcut = x if self.proj is None else self._pooled(self.proj(normed))
+        x = shortcut + self._attend(normed)
+        return x + self.mlp(self.norm2(x))
+
+    def _attend(self, x: Tensor) -> Tensor:
+        window, (height, width) = self.window, x.shape[1:3]
+        qkv = self.attn.qkv(x)  # (N, h, w, 3 C_out)
+        if window:
+            padding = self.attn.qkv(x.new_zeros(1, x.shape[-1]))
+            qkv = _into_windows(qkv, padding, window)  # (N windows, window, window, 3 C_out)
+        query, key, value = qkv.chunk(3, dim=-1)
+        query = self._pooled(query)
+        rows, columns = query.shape[1:3]
+        heads = self.attn.num_heads
+        query, key, value = (_heads(part, heads) for part in (query, key, value))
+        out = F.scaled_dot_product_attention(query, key, value)
+        out = out.transpose(1, 2).reshape(-1, rows, columns, self.attn.proj.in_features)
+        if window:
+            stride = self.stride
+            out = _out_of_windows(out, window // stride, height // stride, width // stride)
+        return self.attn.proj(out)
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        if self.pool is None:
+            return x
+        return self.pool(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 def _heads(x: Tensor, count: int) -> Tensor:
     """``(N, h, w, C)`` to ``(N, heads, h w, C / heads)``."""
     return x.flatten(1, 2).unflatten(-1, (count, -1)).transpose(1, 2)
-
-
-def _pool(x: Tensor, pool: nn.Module | None) -> Tensor:
-    if pool is None:
-        return x
-    return pool(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 def _into_windows(x: Tensor, padding: Tensor, window: int) -> Tensor:

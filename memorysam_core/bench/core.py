@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from memorysam_core.architecture import Architecture
-from memorysam_core.bench.frame_by_frame import frame_by_frame
+from memorysam_core.bench.frame_by_frame import FrameByFrame
 from memorysam_core.bench.row import Row
 from memorysam_core.bench.stages import TimedModel
 from memorysam_core.bench.timing import Timing, in_turn, timed
@@ -114,12 +114,12 @@ def _savings(device: str, quick: bool) -> Iterator[Row]:
 def _against_the_yardstick(device: str, quick: bool) -> Iterator[Row]:
     size, shape, repeats = _plan(device, quick)
     frames = _frames(4, shape, device)
-    reference = _model(size, device)
+    reference = FrameByFrame(_model(size, device))
     for precision in ("fp32", "bf16"):
         ours = _model(size, device).fused(precision)
         given = frames.to(DTYPES[precision])
         ratio, spread = in_turn(
-            lambda: frame_by_frame(reference, frames).argmax(1),
+            lambda: reference(frames).argmax(1),
             partial(_labels, ours, given, shape),
             device,
             repeats,

@@ -13,39 +13,47 @@ from torch import Tensor
 
 from memorysam_core.decoder import NO_OBJECT_LOGIT
 from memorysam_core.model import MASK_OFFSET, MASK_SCALE, MemorySAM
-from memorysam_core.sam2_parts import get_1d_sine_pe
+from memorysam_core.sam2_parts import get_1d_sine_pe, image_encoder
 
 
-def frame_by_frame(model: MemorySAM, frames: Tensor) -> Tensor:
-    """Full-size mean logits ``(B, C, H, W)`` of frames ``(M, B, 3, H, W)``.
+class FrameByFrame:
+    """The schedule over the weights of a model, whose memory mask must be ``best_iou``."""
 
-    The model's memory mask must be ``best_iou``; token grids must be square, as stock RoPE assumes.
-    """
-    maps: list[tuple[Tensor, Tensor]] = []
-    pointers: list[Tensor] = []
-    logits = []
-    for frame in frames:
-        s0, s1, features, position = _encode(model, frame)
-        image = _condition(model, features, position, maps, pointers, len(frames))
-        masks, ious, tokens, score = _decode(model, image, s0, s1)
-        present = score > 0 if model.architecture.object_gate else torch.ones_like(score).bool()
-        masks = torch.where(present[..., None, None], masks, NO_OBJECT_LOGIT).float()
-        full = F.interpolate(masks, size=frame.shape[-2:], mode="bilinear", align_corners=False)
-        logits.append(full)
+    def __init__(self, model: MemorySAM) -> None:
+        self._model = model
+        self._image_encoder = image_encoder(model.architecture.parts).eval()
+        self._image_encoder.load_state_dict(model.image_encoder.state_dict(), assign=True)
 
-        batch = torch.arange(len(frame), device=frame.device)
-        best = ious.argmax(dim=1)
-        maps.append(_remember(model, features, full[batch, best].unsqueeze(1), present))
-        pointer = model.obj_ptr_proj(tokens[batch, best])
-        pointers.append(torch.where(present, pointer, model.no_obj_ptr))
-    return torch.stack(logits).mean(dim=0)
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Full-size mean logits ``(B, C, H, W)`` of frames ``(M, B, 3, H, W)``.
 
+        Token grids must be square, as stock RoPE assumes.
+        """
+        model = self._model
+        maps: list[tuple[Tensor, Tensor]] = []
+        pointers: list[Tensor] = []
+        logits = []
+        for frame in frames:
+            s0, s1, features, position = self._encode(frame)
+            image = _condition(model, features, position, maps, pointers, len(frames))
+            masks, ious, tokens, score = _decode(model, image, s0, s1)
+            present = score > 0 if model.architecture.object_gate else torch.ones_like(score).bool()
+            masks = torch.where(present[..., None, None], masks, NO_OBJECT_LOGIT).float()
+            full = F.interpolate(masks, size=frame.shape[-2:], mode="bilinear", align_corners=False)
+            logits.append(full)
 
-def _encode(model: MemorySAM, frame: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    encoded = model.image_encoder(frame)
-    level0, level1, level2 = encoded["backbone_fpn"]
-    decoder = model.sam_mask_decoder
-    return decoder.conv_s0(level0), decoder.conv_s1(level1), level2, encoded["vision_pos_enc"][-1]
+            batch = torch.arange(len(frame), device=frame.device)
+            best = ious.argmax(dim=1)
+            maps.append(_remember(model, features, full[batch, best].unsqueeze(1), present))
+            pointer = model.obj_ptr_proj(tokens[batch, best])
+            pointers.append(torch.where(present, pointer, model.no_obj_ptr))
+        return torch.stack(logits).mean(dim=0)
+
+    def _encode(self, frame: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        encoded = self._image_encoder(frame)
+        level0, level1, level2 = encoded["backbone_fpn"]
+        decoder, position = self._model.sam_mask_decoder, encoded["vision_pos_enc"][-1]
+        return decoder.conv_s0(level0), decoder.conv_s1(level1), level2, position
 
 
 def _condition(

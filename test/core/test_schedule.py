@@ -9,7 +9,7 @@ from sam2.modeling.sam.transformer import RoPEAttention
 from torch import Tensor
 
 from memorysam_core.architecture import Architecture
-from memorysam_core.bench.frame_by_frame import frame_by_frame
+from memorysam_core.bench.frame_by_frame import FrameByFrame
 from memorysam_core.memory import Memory, Rotation
 from memorysam_core.model import MemorySAM
 
@@ -36,7 +36,7 @@ def upsampled(logits: Tensor, size: tuple[int, int]) -> Tensor:
 def test_equals_frame_by_frame_with_all_masks_upsampled(version: str) -> None:
     model, frames = small_model(version=version), random_frames(4, 2, 3, 96, 96)
     ours = upsampled(model(frames).logits, (96, 96))
-    assert (ours - frame_by_frame(model, frames)).abs().max() <= 1e-5
+    assert (ours - FrameByFrame(model)(frames)).abs().max() <= 1e-5
 
 
 @torch.no_grad()
@@ -126,7 +126,7 @@ def test_wide_input_equals_stock_modules_with_brute_force_rotation(
     ours = upsampled(model(frames).logits, (height, width))
     for layer in model.memory_attention.layers:
         monkeypatch.setattr(type(layer.self_attn), "forward", forward)
-    assert (ours - frame_by_frame(model, frames)).abs().max() <= 1e-5
+    assert (ours - FrameByFrame(model)(frames)).abs().max() <= 1e-5
 
 
 @torch.no_grad()
