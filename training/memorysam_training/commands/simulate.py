@@ -23,33 +23,69 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
-    parser.add_argument("out", nargs="?", type=Path, help="bag to write: FILE.mcap, FILE.db3 or a "
-                        "folder; with --dataset, the data set's folder")
+    parser.add_argument(
+        "out",
+        nargs="?",
+        type=Path,
+        help="bag to write: FILE.mcap, FILE.db3 or a folder; with --dataset, the data set's folder",
+    )
     parser.add_argument("--dataset", action="store_true", help="write images in DELIVER's layout")
-    parser.add_argument("--preview", type=Path, metavar="SHEET.png",
-                        help="write a contact sheet of sensors, moments and conditions")
-    parser.add_argument("--statistics", action="store_true",
-                        help="print class shares and channel statistics beside DELIVER's")
+    parser.add_argument(
+        "--preview",
+        type=Path,
+        metavar="SHEET.png",
+        help="write a contact sheet of sensors, moments and conditions",
+    )
+    parser.add_argument(
+        "--statistics",
+        action="store_true",
+        help="print class shares and channel statistics beside DELIVER's",
+    )
     parser.add_argument("--seconds", type=float, default=20.0, help="length of the bag (20)")
-    parser.add_argument("--frames", type=int, help="sets of frames of the data set (500), or of "
-                        "the statistics (100)")
-    parser.add_argument("--conditions", type=_names, metavar="A[,B]", help="of "
-                        f"{', '.join(WEATHERS)}; in a bag each turns into the next (sun), in a "
-                        "data set they take turns (all)")
-    parser.add_argument("--fail", type=_fault, action="append", default=[],
-                        metavar="WHAT[@FROM-TO]", help="in a bag: one of "
-                        f"{', '.join(FAILURES)}, or a sensor that dies ({', '.join(SENSORS)}); "
-                        "seconds from the start; may be given again")
+    parser.add_argument(
+        "--frames",
+        type=int,
+        help="sets of frames of the data set (500), or of the statistics (100)",
+    )
+    parser.add_argument(
+        "--conditions",
+        type=_names,
+        metavar="A[,B]",
+        help="of "
+        f"{', '.join(WEATHERS)}; in a bag each turns into the next (sun), in a "
+        "data set they take turns (all)",
+    )
+    parser.add_argument(
+        "--fail",
+        type=_fault,
+        action="append",
+        default=[],
+        metavar="WHAT[@FROM-TO]",
+        help="in a bag: one of "
+        f"{', '.join(FAILURES)}, or a sensor that dies ({', '.join(SENSORS)}); "
+        "seconds from the start; may be given again",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the world and all chance (0)")
-    parser.add_argument("--size", type=_size, metavar="WxH", help="of the camera (640x384); depth "
-                        "and events follow unless given")
+    parser.add_argument(
+        "--size",
+        type=_size,
+        metavar="WxH",
+        help="of the camera (640x384); depth and events follow unless given",
+    )
     parser.add_argument("--depth-size", type=_size, metavar="WxH", help="of the depth camera")
     parser.add_argument("--event-size", type=_size, metavar="WxH", help="of the event camera")
     parser.add_argument("--rings", type=int, choices=(32, 64), help="of the LiDAR (64)")
-    parser.add_argument("--rate", type=_rate, action="append", default=[], metavar="[SENSOR=]HZ",
-                        help=f"of one sensor ({', '.join(SENSORS)}), camera if none is named")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1,
-                        help="processes (one per core)")
+    parser.add_argument(
+        "--rate",
+        type=_rate,
+        action="append",
+        default=[],
+        metavar="[SENSOR=]HZ",
+        help=f"of one sensor ({', '.join(SENSORS)}), camera if none is named",
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="processes (one per core)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,11 +112,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from memorysam_training.simulation.parallel import whole
 
-    with whole(args.out) as unfinished:
-        if args.dataset:
+    if args.dataset:
+        with whole(args.out) as unfinished:
             _dataset(args, unfinished, rig)
-        else:
-            _bag(args, unfinished, rig)
+    else:
+        _bag(args, rig)
     print(args.out)
     return 0
 
@@ -94,13 +130,14 @@ def _dataset(args: argparse.Namespace, folder: Path, rig: Rig) -> None:
     export(folder, frames, args.seed, args.conditions or tuple(WEATHERS), rig, args.jobs)
 
 
-def _bag(args: argparse.Namespace, path: Path, rig: Rig) -> None:
+def _bag(args: argparse.Namespace, rig: Rig) -> None:
     from memorysam_training.simulation.bag import record
 
     if not 0.2 <= args.seconds <= 3600:
         raise ValueError(f"--seconds is {args.seconds:g}; give 0.2 to 3600")
-    record(path, args.seed, args.seconds, args.conditions or ("sun",), tuple(args.fail), rig,
-           args.jobs)
+    record(
+        args.out, args.seed, args.seconds, args.conditions or ("sun",), tuple(args.fail), rig, args.jobs
+    )
 
 
 def _rig(args: argparse.Namespace) -> Rig:
@@ -147,7 +184,9 @@ def _rate(text: str) -> tuple[str, float]:
     try:
         rate = float(number)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"cannot read the rate {text!r}; write {sensor}=15") from None
+        raise argparse.ArgumentTypeError(
+            f"cannot read the rate {text!r}; write {sensor}=15"
+        ) from None
     if not 0.1 <= rate <= 100:
         raise argparse.ArgumentTypeError(f"a rate of {rate:g} Hz; give 0.1 to 100")
     return sensor, rate

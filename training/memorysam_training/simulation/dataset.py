@@ -44,7 +44,9 @@ class Sequence:
         return f"world_{self.seed}" + (f"_{self.failure}" if self.failure else "")
 
 
-def plan(root: Path, frames: int, seed: int, conditions: tuple[str, ...], rig: Rig) -> list[Sequence]:
+def plan(
+    root: Path, frames: int, seed: int, conditions: tuple[str, ...], rig: Rig
+) -> list[Sequence]:
     """The sequences of a data set of ``frames`` frames; conditions take turns in each split.
 
     Raises ValueError where there are too few frames for every split to have one.
@@ -62,8 +64,9 @@ def plan(root: Path, frames: int, seed: int, conditions: tuple[str, ...], rig: R
             fails = draws.random() < FAILURE_SHARE
             failure = FAILURES[draws.integers(len(FAILURES))] if fails else None
             world = seed * 1_000_000 + number * 100_000 + k
-            sequences.append(Sequence(root, split, conditions[k % len(conditions)], failure, world,
-                                      share, rig))
+            sequences.append(
+                Sequence(root, split, conditions[k % len(conditions)], failure, world, share, rig)
+            )
     return sequences
 
 
@@ -85,8 +88,9 @@ def export(
 def write_sequence(sequence: Sequence) -> int:
     """Simulates one sequence and writes its images; returns how many frame sets."""
     faults = (Fault(sequence.failure),) if sequence.failure else ()
-    drive = Drive(sequence.seed, sequence.frames * STEP_S, (sequence.condition,), faults,
-                  sequence.rig)
+    drive = Drive(
+        sequence.seed, sequence.frames * STEP_S, (sequence.condition,), faults, sequence.rig
+    )
     place = Path(sequence.condition, sequence.split, sequence.name)
     for folder in (*FRAMES, "semantic"):
         (sequence.root / folder / place).mkdir(parents=True, exist_ok=True)
@@ -103,5 +107,3 @@ def write_sequence(sequence: Sequence) -> int:
 
 def _write(path: Path, pixels: np.ndarray) -> None:
     Image.fromarray(pixels).save(path, compress_level=3)
-
-

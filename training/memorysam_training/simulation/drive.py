@@ -6,14 +6,16 @@ the other sensors have no say in it.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 
+from memorysam_core.frames.camera import Camera
 from memorysam_training.simulation.conditions import Fault, Schedule, Weather, active
 from memorysam_training.simulation.noise import stream
 from memorysam_training.simulation.rig import Rig
-from memorysam_training.simulation.scene import Scene
+from memorysam_training.simulation.scene import Scene, Snapshot
 from memorysam_training.simulation.sensors import camera, depth, events, lidar
 from memorysam_training.simulation.sensors.view import View, look
 from memorysam_training.simulation.world import build_world
@@ -54,15 +56,24 @@ class Drive:
         self.rig = rig or Rig()
         self.schedule = Schedule(conditions, seconds)
         self.scene = Scene(build_world(seed, seconds))
+        self._snapshot: Snapshot | None = None
+        self._latest: tuple[tuple[float, Camera], View] | None = None
         mood = stream(seed, "camera mood")
+        self._day = float(mood.uniform(0.7, 1.5)), float(np.exp(mood.normal(0, 0.2)))
         self._tint = mood.normal(1.0, 0.035, 3) * float(np.exp(mood.normal(0, 0.12)))
 
     def camera(self, t: float) -> Shot:
         """The colour image and its labels at ``t`` seconds."""
         view = self._view(t, "camera")
         weather = self.weather(t)
-        image = camera.photograph(view, view.light(weather), weather, active(self.faults, t),
-                                  self._draws("camera", t), self._tint)
+        image = camera.photograph(
+            view,
+            view.fine_light(weather),
+            weather,
+            active(self.faults, t),
+            self._draws("camera", t),
+            self._tint,
+        )
         return Shot(image, view.labels())
 
     def depth(self, t: float) -> np.ndarray:
@@ -71,19 +82,36 @@ class Drive:
 
     def lidar(self, t: float, sector: float = np.pi) -> lidar.Scan:
         """The LiDAR's turn about ``t``, within ``sector`` of straight ahead."""
-        return lidar.scan(self.scene, self.rig, t, self.weather(t), active(self.faults, t),
-                          self._draws("lidar", t), sector=sector)
+        return lidar.scan(
+            self.scene,
+            self.rig,
+            t,
+            self.weather(t),
+            active(self.faults, t),
+            self._draws("lidar", t),
+            sector=sector,
+        )
 
     def events(self, t: float, window_s: float = WINDOW_S) -> events.Events:
         """Events of the window that ends at ``t``."""
         view, weather = self._view(t, "events"), self.weather(t)
-        return events.fire(view, view.light(weather, fine=False), weather, active(self.faults, t),
-                           self._draws("events", t), seed=self.seed, end_ns=stamp_ns(t),
-                           window_s=window_s)
+        return events.fire(
+            view,
+            view.light(weather),
+            weather,
+            active(self.faults, t),
+            self._draws("events", t),
+            seed=self.seed,
+            end_ns=stamp_ns(t),
+            window_s=window_s,
+        )
 
     def weather(self, t: float) -> Weather:
-        """The weather at ``t``."""
-        return self.schedule.weather(t)
+        """The weather at ``t``: the schedule's, in the mood of this drive's day."""
+        weather = self.schedule.weather(t)
+        return dataclasses.replace(
+            weather, elevation=weather.elevation * self._day[0], fog=weather.fog * self._day[1]
+        )
 
     def dead(self, sensor: str, t: float) -> bool:
         """Whether a fault silences the sensor at ``t``."""
@@ -105,12 +133,21 @@ class Drive:
         return hits.distance > distance - margin_m
 
     def _view(self, t: float, sensor: str) -> View:
+        """The sensor's view; the latest is kept, for a sensor with the same lens and moment."""
         rig = self.rig
         pose = self.scene.world.ego.pose(self.scene.world.road, t) @ rig.vehicle_from_camera
-        optics = {"camera": rig.camera, "depth": rig.depth_camera, "events": rig.event_camera}
         if sensor == "depth":
             pose = pose @ rig.camera_from_depth
-        return look(self.scene.at(t), optics[sensor], pose)
+            return look(self._frozen(t), rig.depth_camera, pose)
+        lens = rig.camera if sensor == "camera" else rig.event_camera
+        if self._latest is None or self._latest[0] != (t, lens):
+            self._latest = (t, lens), look(self._frozen(t), lens, pose)
+        return self._latest[1]
+
+    def _frozen(self, t: float) -> Snapshot:
+        if self._snapshot is None or self._snapshot.t != t:
+            self._snapshot = self.scene.at(t)
+        return self._snapshot
 
     def _draws(self, sensor: str, t: float) -> np.random.Generator:
         return stream(self.seed, sensor, round(t * 1e6))

@@ -70,9 +70,7 @@ class Mesh:
         if colour is not None:
             colours = np.where(colours < 0, np.float32(colour), colours)
         seeds = np.full(len(self.triangles), seed, np.float32)
-        return Mesh(
-            vertices, self.uv, self.triangles, self.label, self.material, colours, seeds
-        )
+        return Mesh(vertices, self.uv, self.triangles, self.label, self.material, colours, seeds)
 
     def labelled(self, label: int) -> Mesh:
         """The same mesh with every triangle of class ``label``."""
@@ -197,8 +195,10 @@ def cylinder(
     rim = np.cos(turn)[:, None] * across + np.sin(turn)[:, None] * other
     ring_a, ring_b = a + low * rim, b + high * rim
     side = np.stack([ring_a[:-1], ring_a[1:], ring_b[1:], ring_b[:-1]], 1)
-    cap = [np.stack([ring[:-1], ring[1:], np.tile(c, (sides, 1)), np.tile(c, (sides, 1))], 1)
-           for ring, c in ((ring_a, a), (ring_b, b))]
+    cap = [
+        np.stack([ring[:-1], ring[1:], np.tile(c, (sides, 1)), np.tile(c, (sides, 1))], 1)
+        for ring, c in ((ring_a, a), (ring_b, b))
+    ]
     body = quads(np.concatenate([side, *cap]), label, material, colour)
     along = np.tile(np.repeat(np.arange(sides) * (2 * np.pi * low / sides), 4), 1)
     body.uv[: sides * 4, 0] += along
@@ -222,14 +222,17 @@ def blob(
     lumps = 1 + bumps * rng.standard_normal((bands + 1, around + 1)) * 0.6
     lumps[:, -1] = lumps[:, 0]
     lumps[0], lumps[-1] = lumps[0, 0], lumps[-1, 0]
-    grid = np.stack(
-        [
-            np.sin(polar)[:, None] * np.cos(azimuth),
-            np.sin(polar)[:, None] * np.sin(azimuth),
-            np.repeat(np.cos(polar)[:, None], around + 1, 1),
-        ],
-        -1,
-    ) * lumps[..., None]
+    grid = (
+        np.stack(
+            [
+                np.sin(polar)[:, None] * np.cos(azimuth),
+                np.sin(polar)[:, None] * np.sin(azimuth),
+                np.repeat(np.cos(polar)[:, None], around + 1, 1),
+            ],
+            -1,
+        )
+        * lumps[..., None]
+    )
     grid = grid * np.array(radius) + np.array(centre)
     corners = np.stack([grid[:-1, :-1], grid[:-1, 1:], grid[1:, 1:], grid[1:, :-1]], 2)
     mesh = quads(corners.reshape(-1, 4, 3), label, material, colour)

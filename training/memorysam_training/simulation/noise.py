@@ -16,7 +16,7 @@ def stream(seed: int, name: str, *index: int) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(name.encode()), *index])
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def texture(roughness: float, number: int = 0) -> np.ndarray:
     """Tileable noise of spectrum ``1 / f ** roughness``: float32 ``(SIZE, SIZE)``, 0 to 1."""
     white = np.random.default_rng([number, 20]).standard_normal((SIZE, SIZE))

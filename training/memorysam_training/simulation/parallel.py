@@ -26,7 +26,8 @@ def ordered(
         yield from map(work, tasks)
         return
     context = multiprocessing.get_context("spawn")  # forks of a process with threads may hang
-    pool = context.Pool(min(processes, len(tasks)), _prepare)
+    with _single_threaded():
+        pool = context.Pool(min(processes, len(tasks)), _prepare)
     try:
         yield from pool.imap(work, tasks)
     except BaseException:
@@ -35,6 +36,22 @@ def ordered(
     finally:
         pool.close()
         pool.join()
+
+
+@contextlib.contextmanager
+def _single_threaded() -> Iterator[None]:
+    """Processes started here do their linear algebra on one thread: they are the parallelism."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _prepare() -> None:

@@ -33,9 +33,7 @@ class Road:
     dashed: bool
 
     @classmethod
-    def wind(
-        cls, seed: int, length: float, crossings: np.ndarray, stops: np.ndarray
-    ) -> Road:
+    def wind(cls, seed: int, length: float, crossings: np.ndarray, stops: np.ndarray) -> Road:
         """A road for ``s`` from ``-BEHIND_M`` to ``length``, curving as the seed decides."""
         rng = stream(seed, "road")
         s = np.arange(-BEHIND_M, length + 2.0)
@@ -45,8 +43,15 @@ class Road:
         heading = np.cumsum(bend)
         heading -= np.interp(0, s, heading)
         x, y = np.cumsum(np.cos(heading)), np.cumsum(np.sin(heading))
-        return cls(x - np.interp(0, s, x), y - np.interp(0, s, y), heading,
-                   float(rng.uniform(5.8, 6.6)), crossings, stops, bool(rng.random() < 0.7))
+        return cls(
+            x - np.interp(0, s, x),
+            y - np.interp(0, s, y),
+            heading,
+            float(rng.uniform(5.8, 6.6)),
+            crossings,
+            stops,
+            bool(rng.random() < 0.7),
+        )
 
     def _at(self, table: np.ndarray, s: np.ndarray | float) -> np.ndarray:
         return np.interp(np.asarray(s, np.float64) + BEHIND_M, np.arange(len(table)), table)

@@ -38,7 +38,13 @@ class Builder:
         self.meshes.append(mesh)
 
     def put(
-        self, mesh: Mesh, s: float, d: float, z: float, turn: float, colour: Colour,
+        self,
+        mesh: Mesh,
+        s: float,
+        d: float,
+        z: float,
+        turn: float,
+        colour: Colour,
         scale: float | tuple[float, float, float] = 1.0,
     ) -> None:
         """Place a mesh at road coordinates, turned relative to the road."""
@@ -47,15 +53,25 @@ class Builder:
         self.add(mesh.placed((x, y, z), yaw, scale, colour, float(self.rng.random())))
 
     def ground(
-        self, s0: float, s1: float, side: int, d0: float, d1: float, z: float,
-        label: int, material: int, colour: Colour = TINTED,
+        self,
+        s0: float,
+        s1: float,
+        side: int,
+        d0: float,
+        d1: float,
+        z: float,
+        label: int,
+        material: int,
+        colour: Colour = TINTED,
     ) -> None:
         """A flat strip along one side, with a riser towards the road."""
         self.add(self.road.strip((s0, s1), (side * d0, side * d1), (z, z), label, material, colour))
         riser = (side * d0, side * (d0 + 0.01))
         self.add(self.road.strip((s0, s1), riser, (min(z, 0) - 0.3, z), label, material, colour))
 
-    def house(self, s: float, d: float, width: float, depth: float, height: float, z: float) -> None:
+    def house(
+        self, s: float, d: float, width: float, depth: float, height: float, z: float
+    ) -> None:
         """A building centred at ``s, d``, its front parallel to the road."""
         label, rng = classes.BUILDING, self.rng
         parts = [box((width, depth, height), (0, 0, height / 2), label, Material.FACADE)]
@@ -63,21 +79,36 @@ class Builder:
         if height < 11 and rng.random() < 0.7:
             tiles = pick(rng, MASONRY)
             ridge = height + rng.uniform(2.0, 4.0)
-            roof = loft([(-width / 2 - 0.4, height, ridge, depth / 2 + 0.5, 0.1),
-                         (width / 2 + 0.4, height, ridge, depth / 2 + 0.5, 0.1)],
-                        label, Material.BRICK, tiles)
+            roof = loft(
+                [
+                    (-width / 2 - 0.4, height, ridge, depth / 2 + 0.5, 0.1),
+                    (width / 2 + 0.4, height, ridge, depth / 2 + 0.5, 0.1),
+                ],
+                label,
+                Material.BRICK,
+                tiles,
+            )
             parts.append(roof)
         else:
             cornice = (width + 0.5, depth + 0.5, 0.5)
             parts.append(box(cornice, (0, 0, height), label, Material.PLAIN, trim))
             top = (width * 0.3, depth * 0.3, 2.2)
             parts.append(box(top, (width * 0.1, 0, height + 1.2), label, Material.PLAIN, trim))
-        parts.append(box((width + 0.16, depth + 0.16, 0.7), (0, 0, 0.35), label, Material.CONCRETE, trim))
+        parts.append(
+            box((width + 0.16, depth + 0.16, 0.7), (0, 0, 0.35), label, Material.CONCRETE, trim)
+        )
         front = -np.sign(d) * depth / 2
         if rng.random() < 0.6:
             awning = pick(rng, PAINTS)
-            parts.append(box((width * 0.7, 1.1, 0.22), (0, front * (1 + 1.1 / depth), 2.95), label,
-                             Material.PLAIN, awning))
+            parts.append(
+                box(
+                    (width * 0.7, 1.1, 0.22),
+                    (0, front * (1 + 1.1 / depth), 2.95),
+                    label,
+                    Material.PLAIN,
+                    awning,
+                )
+            )
         if rng.random() < 0.5 and height > 8:
             for floor in range(1, int(height / 3.2)):
                 for x in np.arange(-width / 2 + 2.6, width / 2 - 1.6, 5.2):
@@ -90,12 +121,21 @@ class Builder:
 def build_side(builder: Builder, block: Block, side: int) -> None:
     """Lay out one side of a block: kerb, pavement and what lies beyond."""
     rng, half = builder.rng, builder.road.half_width
-    walk = rng.uniform(2.8, 3.8)
+    walk = rng.uniform(2.2, 3.4)
     border = half + walk
-    builder.ground(block.start, block.end, side, half, border, KERB_M, classes.SIDEWALK,
-                   Material.PAVING, pick(rng, PAVEMENT))
+    builder.ground(
+        block.start,
+        block.end,
+        side,
+        half,
+        border,
+        KERB_M,
+        classes.SIDEWALK,
+        Material.PAVING,
+        pick(rng, PAVEMENT),
+    )
     kinds = (_houses, _park, _yard, _waterside, _railway, _walled)
-    kind = kinds[rng.choice(len(kinds), p=(0.36, 0.17, 0.13, 0.13, 0.12, 0.09))]
+    kind = kinds[rng.choice(len(kinds), p=(0.26, 0.18, 0.16, 0.15, 0.14, 0.11))]
     kind(builder, block, side, border)
     _furnish(builder, block, side, border)
     _park_vehicles(builder, block, side)
@@ -104,11 +144,15 @@ def build_side(builder: Builder, block: Block, side: int) -> None:
 def _houses(builder: Builder, block: Block, side: int, border: float) -> None:
     rng = builder.rng
     setback = float(rng.choice([0.0, 0.0, 4.0]))
-    material, label = ((Material.GRASS, classes.TERRAIN) if rng.random() < 0.5
-                       else (Material.GRAVEL, classes.GROUND))
+    material, label = (
+        (Material.GRASS, classes.TERRAIN)
+        if rng.random() < 0.5
+        else (Material.GRAVEL, classes.GROUND)
+    )
     palette = PLANTS if label == classes.TERRAIN else PAVEMENT
-    builder.ground(block.start, block.end, side, border, DEEP_M, 0.12, label, material,
-                   pick(rng, palette))
+    builder.ground(
+        block.start, block.end, side, border, DEEP_M, 0.12, label, material, pick(rng, palette)
+    )
     if setback:
         _along(builder, block, side, border + 0.2, rng.choice(["fence", "hedge", "wall"]))
     s = block.start + rng.uniform(0, 2)
@@ -126,11 +170,22 @@ def _houses(builder: Builder, block: Block, side: int, border: float) -> None:
 
 def _park(builder: Builder, block: Block, side: int, border: float) -> None:
     rng = builder.rng
-    builder.ground(block.start, block.end, side, border, DEEP_M, 0.18, classes.TERRAIN,
-                   Material.GRASS, pick(rng, PLANTS))
+    builder.ground(
+        block.start,
+        block.end,
+        side,
+        border,
+        DEEP_M,
+        0.18,
+        classes.TERRAIN,
+        Material.GRASS,
+        pick(rng, PLANTS),
+    )
     _along(builder, block, side, border + 0.25, rng.choice(["fence", "hedge", "none"]))
     for _ in range(int((block.end - block.start) / 2.6)):
-        _plant(builder, rng.uniform(block.start, block.end), side * rng.uniform(border + 2, 42), 0.15)
+        _plant(
+            builder, rng.uniform(block.start, block.end), side * rng.uniform(border + 2, 42), 0.15
+        )
     for _ in range(2):
         s, d = rng.uniform(block.start + 2, block.end - 2), side * (border + rng.uniform(1.5, 4))
         builder.put(props.bench(), s, d, 0.18, 0.0 if side > 0 else np.pi, pick(rng, METALS))
@@ -138,8 +193,17 @@ def _park(builder: Builder, block: Block, side: int, border: float) -> None:
 
 def _yard(builder: Builder, block: Block, side: int, border: float) -> None:
     rng = builder.rng
-    builder.ground(block.start, block.end, side, border, DEEP_M, 0.1, classes.GROUND,
-                   Material.GRAVEL, pick(rng, PAVEMENT))
+    builder.ground(
+        block.start,
+        block.end,
+        side,
+        border,
+        DEEP_M,
+        0.1,
+        classes.GROUND,
+        Material.GRAVEL,
+        pick(rng, PAVEMENT),
+    )
     _along(builder, block, side, border + 0.25, rng.choice(["fence", "fence", "bollards"]))
     s = (block.start + block.end) / 2
     builder.house(s, side * 34, (block.end - block.start) * 0.8, 14, rng.uniform(7, 10), 0.1)
@@ -155,18 +219,52 @@ def _yard(builder: Builder, block: Block, side: int, border: float) -> None:
 
 def _waterside(builder: Builder, block: Block, side: int, border: float) -> None:
     rng = builder.rng
-    builder.ground(block.start, block.end, side, border, border + 0.8, 0.15, classes.SIDEWALK,
-                   Material.CONCRETE, pick(rng, PAVEMENT))
+    builder.ground(
+        block.start,
+        block.end,
+        side,
+        border,
+        border + 0.8,
+        0.15,
+        classes.SIDEWALK,
+        Material.CONCRETE,
+        pick(rng, PAVEMENT),
+    )
     quay = (side * (border + 0.8), side * (border + 0.9))
-    builder.add(builder.road.strip((block.start, block.end), quay, (0.15, -1.2), classes.WALL,
-                                   Material.BRICK, pick(rng, MASONRY)))
-    far = border + 46
-    builder.add(builder.road.strip((block.start, block.end), (side * (border + 0.8), side * far),
-                                   (-0.9, -0.9), classes.WATER, Material.WATER, (0.05, 0.1, 0.11)))
+    builder.add(
+        builder.road.strip(
+            (block.start, block.end),
+            quay,
+            (0.15, -1.2),
+            classes.WALL,
+            Material.BRICK,
+            pick(rng, MASONRY),
+        )
+    )
+    far = border + 50
+    builder.add(
+        builder.road.strip(
+            (block.start, block.end),
+            (side * (border + 0.8), side * far),
+            (-0.5, -0.5),
+            classes.WATER,
+            Material.WATER,
+            (0.05, 0.1, 0.11),
+        )
+    )
     kind = rng.choice(["guard_rail", "fence", "bollards"])
     _along(builder, block, side, border + 0.4, kind)
-    builder.ground(block.start, block.end, side, far, far + 30, 0.5, classes.TERRAIN,
-                   Material.GRASS, pick(rng, PLANTS))
+    builder.ground(
+        block.start,
+        block.end,
+        side,
+        far,
+        far + 30,
+        0.5,
+        classes.TERRAIN,
+        Material.GRASS,
+        pick(rng, PLANTS),
+    )
     for _ in range(8):
         _plant(builder, rng.uniform(block.start, block.end), side * (far + rng.uniform(2, 14)), 0.4)
 
@@ -175,25 +273,41 @@ def _railway(builder: Builder, block: Block, side: int, border: float) -> None:
     rng, road = builder.rng, builder.road
     span = (block.start, block.end)
     _along(builder, block, side, border + 0.3, "guard_rail")
-    builder.ground(*span, side, border, border + 1.6, 0.1, classes.TERRAIN, Material.GRASS,
-                   pick(rng, PLANTS))
+    builder.ground(
+        *span, side, border, border + 1.6, 0.1, classes.TERRAIN, Material.GRASS, pick(rng, PLANTS)
+    )
     bed = border + 1.6
-    builder.ground(*span, side, bed, bed + 8.4, 0.3, classes.RAIL_TRACK, Material.GRAVEL,
-                   pick(rng, PAVEMENT))
+    builder.ground(
+        *span, side, bed, bed + 8.4, 0.3, classes.RAIL_TRACK, Material.GRAVEL, pick(rng, PAVEMENT)
+    )
     for track in (bed + 2.2, bed + 6.2):
         for s in np.arange(block.start + 0.6, block.end, 1.3):
-            sleeper = box((0.5, 2.7, 0.14), (0, 0, 0.07), classes.RAIL_TRACK, Material.WOOD,
-                          (0.2, 0.16, 0.13))
+            sleeper = box(
+                (0.5, 2.7, 0.14), (0, 0, 0.07), classes.RAIL_TRACK, Material.WOOD, (0.2, 0.16, 0.13)
+            )
             builder.put(sleeper, s, side * track, 0.28, 0.0, (0, 0, 0))
         for rail in (track - 0.8, track + 0.8):
-            builder.add(road.strip(span, (side * (rail - 0.09), side * (rail + 0.09)), (0.55, 0.55),
-                                   classes.RAIL_TRACK, Material.RAIL, (0.5, 0.48, 0.46)))
+            builder.add(
+                road.strip(
+                    span,
+                    (side * (rail - 0.09), side * (rail + 0.09)),
+                    (0.55, 0.55),
+                    classes.RAIL_TRACK,
+                    Material.RAIL,
+                    (0.5, 0.48, 0.46),
+                )
+            )
             for edge in (-0.09, 0.09):
                 line = (side * (rail + edge), side * (rail + edge + 0.001))
-                builder.add(road.strip(span, line, (0.3, 0.55), classes.RAIL_TRACK, Material.RAIL,
-                                       (0.3, 0.24, 0.2)))
+                builder.add(
+                    road.strip(
+                        span, line, (0.3, 0.55), classes.RAIL_TRACK, Material.RAIL, (0.3, 0.24, 0.2)
+                    )
+                )
     back = bed + 8.4
-    builder.ground(*span, side, back, DEEP_M, 0.2, classes.TERRAIN, Material.GRASS, pick(rng, PLANTS))
+    builder.ground(
+        *span, side, back, DEEP_M, 0.2, classes.TERRAIN, Material.GRASS, pick(rng, PLANTS)
+    )
     _along(builder, block, side, back + 0.6, rng.choice(["fence", "wall"]))
     for _ in range(int((block.end - block.start) / 4)):
         _plant(builder, rng.uniform(*span), side * rng.uniform(back + 3, 42), 0.15)
@@ -201,11 +315,22 @@ def _railway(builder: Builder, block: Block, side: int, border: float) -> None:
 
 def _walled(builder: Builder, block: Block, side: int, border: float) -> None:
     rng = builder.rng
-    builder.ground(block.start, block.end, side, border, DEEP_M, 0.15, classes.TERRAIN,
-                   Material.GRASS, pick(rng, PLANTS))
+    builder.ground(
+        block.start,
+        block.end,
+        side,
+        border,
+        DEEP_M,
+        0.15,
+        classes.TERRAIN,
+        Material.GRASS,
+        pick(rng, PLANTS),
+    )
     _along(builder, block, side, border + 0.4, "wall")
     for _ in range(int((block.end - block.start) / 3)):
-        _plant(builder, rng.uniform(block.start, block.end), side * rng.uniform(border + 3, 40), 0.1)
+        _plant(
+            builder, rng.uniform(block.start, block.end), side * rng.uniform(border + 3, 40), 0.1
+        )
     builder.house((block.start + block.end) / 2, side * 30, 16, 11, rng.uniform(6, 14), 0.1)
 
 
@@ -253,20 +378,45 @@ def _furnish(builder: Builder, block: Block, side: int, border: float) -> None:
         x, y = builder.road.place(s, side * (kerb - props.LAMP_HEAD[0]))
         builder.lamps.append((float(x), float(y), props.LAMP_HEAD[2] + KERB_M))
         if planted:
-            builder.put(props.tree(rng), s + 8, side * (kerb + 0.2), KERB_M, rng.uniform(0, 6),
-                        pick(rng, PLANTS), 0.75)
+            builder.put(
+                props.tree(rng),
+                s + 8,
+                side * (kerb + 0.2),
+                KERB_M,
+                rng.uniform(0, 6),
+                pick(rng, PLANTS),
+                0.75,
+            )
         s += rng.uniform(17, 22)
     for _ in range(2):
         s = rng.uniform(block.start + 2, block.end - 2)
-        builder.put(props.traffic_sign(rng), s, side * kerb, KERB_M, 0.0 if side < 0 else np.pi,
-                    pick(rng, PAINTS))
-    clutter = (lambda: props.bench(), lambda: props.shelter(), lambda: props.planter(rng),
-               lambda: props.kiosk(), lambda: props.bin_container(), lambda: props.bin_container(),
-               lambda: props.cone_barrel(), lambda: props.cone_barrel(),
-               lambda: vehicles.two_wheeler(rng), lambda: vehicles.person(rng),
-               lambda: vehicles.person(rng), lambda: props.utility_pole())
+        builder.put(
+            props.traffic_sign(rng),
+            s,
+            side * kerb,
+            KERB_M,
+            0.0 if side < 0 else np.pi,
+            pick(rng, PAINTS),
+        )
+    clutter = (
+        lambda: props.bench(),
+        lambda: props.shelter(),
+        lambda: props.planter(rng),
+        lambda: props.kiosk(),
+        lambda: props.bin_container(),
+        lambda: props.bin_container(),
+        lambda: props.cone_barrel(),
+        lambda: props.cone_barrel(),
+        lambda: vehicles.two_wheeler(rng),
+        lambda: vehicles.person(rng),
+        lambda: vehicles.person(rng),
+        lambda: props.utility_pole(),
+    )
     for _ in range(7):
-        s, depth = rng.uniform(block.start + 1, block.end - 1), rng.uniform(1.0, border - half - 0.9)
+        s, depth = (
+            rng.uniform(block.start + 1, block.end - 1),
+            rng.uniform(1.0, border - half - 0.9),
+        )
         kind = rng.integers(len(clutter))
         facing = (0.0 if side > 0 else np.pi) if kind < 2 else rng.uniform(0, 6)
         place = border - 1.3 if kind == 1 else half + depth
@@ -276,7 +426,7 @@ def _furnish(builder: Builder, block: Block, side: int, border: float) -> None:
 def _park_vehicles(builder: Builder, block: Block, side: int) -> None:
     """Vehicles in the parking lane, with gaps."""
     rng = builder.rng
-    full = rng.uniform(0.15, 0.8)
+    full = rng.choice([0.05, 0.25, 0.6])
     s = block.start + 3.0
     while s < block.end - 6:
         if rng.random() > full:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
 
 import numpy as np
 import open3d as o3d
@@ -16,31 +16,67 @@ FAR_M = 1000.0
 """Distance at which rays that meet nothing are said to end, as in CARLA."""
 
 
-@dataclass
 class Hits:
-    """First hits of N rays; rays that meet nothing have ``triangle`` -1 and the class sky."""
+    """First hits of N rays; rays that meet nothing have ``triangle`` -1 and the class sky.
 
-    origin: np.ndarray
-    direction: np.ndarray
-    """Unit length, float32 ``(N, 3)``."""
-    distance: np.ndarray
-    triangle: np.ndarray
-    normal: np.ndarray
-    """Unit length, towards the ray's origin."""
-    uv: np.ndarray
-    label: np.ndarray
-    """Class of each hit, uint8 ``(N,)``, before paint on the road is told from road."""
-    material: np.ndarray
-    colour: np.ndarray
-    seed: np.ndarray
+    What a sensor does not ask for is never worked out.
+    """
 
-    @property
+    def __init__(
+        self,
+        scene: Scene,
+        origin: np.ndarray,
+        direction: np.ndarray,
+        distance: np.ndarray,
+        triangle: np.ndarray,
+        normal: np.ndarray,
+        within: np.ndarray,
+    ) -> None:
+        self._scene, self._normal, self._within = scene, normal, within
+        self.origin, self.direction = origin, direction
+        """float32 ``(N, 3)``; directions have unit length."""
+        self.distance, self.triangle = distance, triangle
+
+    def __len__(self) -> int:
+        return len(self.distance)
+
+    @functools.cached_property
     def point(self) -> np.ndarray:
         """World coordinates of the hits, float32 ``(N, 3)``."""
         return self.origin + self.direction * self.distance[:, None]
 
-    def __len__(self) -> int:
-        return len(self.distance)
+    @functools.cached_property
+    def normal(self) -> np.ndarray:
+        """Unit length, towards the ray's origin, float32 ``(N, 3)``."""
+        away = np.einsum("ij,ij->i", self._normal, self.direction) > 0
+        return np.where(away[:, None], -self._normal, self._normal)
+
+    @functools.cached_property
+    def uv(self) -> np.ndarray:
+        """Texture coordinates, metres, float32 ``(N, 2)``."""
+        edges = self._scene.uv[self.triangle]
+        u, v = self._within[:, :1], self._within[:, 1:]
+        return edges[:, :2] + u * edges[:, 2:4] + v * edges[:, 4:]
+
+    @functools.cached_property
+    def label(self) -> np.ndarray:
+        """Class of each hit, uint8 ``(N,)``, before paint on the road is told from road."""
+        return self._scene.label[self.triangle]
+
+    @functools.cached_property
+    def material(self) -> np.ndarray:
+        """Of each hit, uint8 ``(N,)``."""
+        return self._scene.material[self.triangle]
+
+    @functools.cached_property
+    def colour(self) -> np.ndarray:
+        """Of each hit before patterns, linear, float32 ``(N, 3)``."""
+        return self._scene.colour[self.triangle]
+
+    @functools.cached_property
+    def seed(self) -> np.ndarray:
+        """The object's random number, 0 to 1, float32 ``(N,)``."""
+        return self._scene.seed[self.triangle]
 
 
 class Scene:
@@ -53,7 +89,9 @@ class Scene:
         self.material = np.concatenate([m.material for m in meshes] + [[0]]).astype(np.uint8)
         self.colour = np.concatenate([m.colour for m in meshes] + [[(0, 0, 0)]]).astype(np.float32)
         self.seed = np.concatenate([m.seed for m in meshes] + [[0]]).astype(np.float32)
-        self.uv = np.concatenate([_uv_edges(m.uv, m.triangles) for m in meshes] + [np.zeros((1, 6))])
+        self.uv = np.concatenate(
+            [_uv_edges(m.uv, m.triangles) for m in meshes] + [np.zeros((1, 6))]
+        )
         self.uv = self.uv.astype(np.float32)
         counts = [len(m.triangles) for m in meshes]
         self.first_triangle = np.cumsum([0, *counts])[1:]
@@ -80,7 +118,9 @@ class Snapshot:
             ids.append(np.arange(len(mover.mesh.triangles)) + scene.first_triangle[k])
             offset += len(mover.mesh.vertices)
         self._ids = np.concatenate(ids) if ids else np.zeros(0, np.int64)
-        self._moving = _raycaster(np.concatenate(vertices), np.concatenate(triangles)) if ids else None
+        self._moving = (
+            _raycaster(np.concatenate(vertices), np.concatenate(triangles)) if ids else None
+        )
 
     def cast(self, origin: np.ndarray, direction: np.ndarray) -> Hits:
         """First hits of rays from ``origin`` (3,) or (N, 3) along unit ``direction`` (N, 3)."""
@@ -103,14 +143,11 @@ class Snapshot:
         triangle[missed] = -1
         distance[missed] = FAR_M
         normal[missed] = (0, 0, 1)
-        away = np.einsum("ij,ij->i", normal, direction) > 0
-        normal[away] *= -1
-        edges = scene.uv[triangle]
-        uv = edges[:, :2] + within[:, :1] * edges[:, 2:4] + within[:, 1:] * edges[:, 4:]
-        return Hits(origin, direction, distance, triangle, normal, uv, scene.label[triangle],
-                    scene.material[triangle], scene.colour[triangle], scene.seed[triangle])
+        return Hits(scene, origin, direction, distance, triangle, normal, within)
 
-    def blocked(self, origin: np.ndarray, direction: np.ndarray, reach: float = 400.0) -> np.ndarray:
+    def blocked(
+        self, origin: np.ndarray, direction: np.ndarray, reach: float = 400.0
+    ) -> np.ndarray:
         """Which rays meet anything within ``reach`` metres, bool (N,)."""
         direction = np.broadcast_to(np.asarray(direction, np.float32), origin.shape)
         rays = o3d.core.Tensor(np.concatenate([origin.astype(np.float32), direction], 1))
@@ -131,13 +168,14 @@ class Snapshot:
         """How fast what was hit moves, world m/s, float32 (N, 3); zero for what stands."""
         world, step = self.scene.world, 0.02
         speed = np.zeros((len(hits), 3), np.float32)
-        owner = np.searchsorted(self.scene.first_triangle, hits.triangle, side="right") - 1
-        for k in np.unique(owner[owner >= 0]):
+        moving = np.flatnonzero(hits.triangle >= self.scene.first_triangle[0])
+        owner = np.searchsorted(self.scene.first_triangle, hits.triangle[moving], side="right") - 1
+        for k in np.unique(owner):
             mover = world.movers[k]
             now = mover.coordinates(world.ego, self.t)
             past = mover.coordinates(world.ego, self.t - step)
             move = world.road.place(*now[:2]) - world.road.place(*past[:2])
-            speed[owner == k, :2] = move / step
+            speed[moving[owner == k], :2] = move / step
         return speed
 
 

@@ -31,7 +31,9 @@ def surface_of(hits: Hits, road: Road) -> Surface:
     """The surfaces under the hits."""
     count = len(hits)
     surface = Surface(
-        hits.colour.copy(), np.zeros((count, 3), np.float32), np.zeros(count, np.float32),
+        hits.colour.copy(),
+        np.zeros((count, 3), np.float32),
+        np.zeros(count, np.float32),
         hits.normal,
     )
     grain = np.float32(1) / (1 + (hits.distance / 30) ** 2)
@@ -49,7 +51,7 @@ def surface_of(hits: Hits, road: Road) -> Surface:
     return surface
 
 
-def _asphalt(surface, at, hits, u, v, grain, road) -> None:  # noqa: ANN001
+def _asphalt(surface, at, hits, u, v, grain, road) -> None:
     patch = sample(texture(2.0, 2), u * 4, v * 4)
     tracks = 1 - 0.12 * np.exp(-((np.abs(np.abs(v) - 1.85) - 0.8) ** 2) / 0.1)
     surface.albedo[at] *= ((0.75 + 0.3 * patch) * tracks)[:, None]
@@ -59,8 +61,8 @@ def _asphalt(surface, at, hits, u, v, grain, road) -> None:  # noqa: ANN001
     surface.gloss[at] = 0.02
 
 
-def _tiles(size_u: float, size_v: float, joint: float, shift: bool):  # noqa: ANN202
-    def paint(surface, at, hits, u, v, grain, road) -> None:  # noqa: ANN001
+def _tiles(size_u: float, size_v: float, joint: float, shift: bool):
+    def paint(surface, at, hits, u, v, grain, road) -> None:
         row = np.floor(v / size_v)
         along = u / size_u + (0.5 * (row % 2) if shift else 0)
         column = np.floor(along)
@@ -72,7 +74,7 @@ def _tiles(size_u: float, size_v: float, joint: float, shift: bool):  # noqa: AN
     return paint
 
 
-def _facade(surface, at, hits, u, v, grain, road) -> None:  # noqa: ANN001
+def _facade(surface, at, hits, u, v, grain, road) -> None:
     seed = hits.seed[at]
     upright = np.abs(hits.normal[at, 2]) < 0.5
     pitch = 2.1 + 1.5 * seed
@@ -101,7 +103,7 @@ def _facade(surface, at, hits, u, v, grain, road) -> None:  # noqa: ANN001
     surface.glow[where[lit]] = warm[lit] * (0.34 * shade[lit])[:, None]
 
 
-def _foliage(surface, at, hits, u, v, grain, road) -> None:  # noqa: ANN001
+def _foliage(surface, at, hits, u, v, grain, road) -> None:
     leaf = sample(texture(0.8, 5), u * 45 + hits.seed[at] * 331, v * 45)
     clump = sample(texture(1.6, 6), u * 14, v * 14)
     amount = 0.35 + 0.65 * grain
@@ -112,7 +114,7 @@ def _foliage(surface, at, hits, u, v, grain, road) -> None:  # noqa: ANN001
     surface.normal[at] = bent / np.linalg.norm(bent, axis=1, keepdims=True)
 
 
-def _grass(surface, at, hits, u, v, grain, road) -> None:  # noqa: ANN001
+def _grass(surface, at, hits, u, v, grain, road) -> None:
     blade = sample(texture(0.6, 8), u * 70, v * 70)
     patch = sample(texture(1.9, 9), u * 6, v * 6)
     tone = 1 + (blade - 0.5) * (0.3 + 0.8 * grain) + 0.5 * (patch - 0.5)
@@ -121,40 +123,40 @@ def _grass(surface, at, hits, u, v, grain, road) -> None:  # noqa: ANN001
     surface.albedo[at] += 0.25 * dry * (np.float32([0.3, 0.25, 0.14]) - surface.albedo[at])
 
 
-def _gravel(surface, at, hits, u, v, grain, road) -> None:  # noqa: ANN001
+def _gravel(surface, at, hits, u, v, grain, road) -> None:
     stone = sample(texture(0.5, 10), u * 34, v * 34)
     surface.albedo[at] *= (1 + (stone - 0.5) * (0.35 + 1.1 * grain))[:, None]
 
 
-def _wood(surface, at, hits, u, v, grain, road) -> None:  # noqa: ANN001
+def _wood(surface, at, hits, u, v, grain, road) -> None:
     ring = sample(texture(1.0, 11), u * 90, v * 6)
     surface.albedo[at] *= (0.75 + 0.5 * ring)[:, None]
 
 
-def _concrete(surface, at, hits, u, v, grain, road) -> None:  # noqa: ANN001
+def _concrete(surface, at, hits, u, v, grain, road) -> None:
     stain = sample(texture(1.8, 12), u * 10, v * 22)
     joint = (u % 3.0 < 0.05) | (v % 2.5 < 0.05)
     surface.albedo[at] *= np.where(joint, 0.7, 0.78 + 0.4 * stain)[:, None]
 
 
-def _paint(surface, at, hits, u, v, grain, road) -> None:  # noqa: ANN001
+def _paint(surface, at, hits, u, v, grain, road) -> None:
     surface.gloss[at] = 0.07
 
 
-def _glass(surface, at, hits, u, v, grain, road) -> None:  # noqa: ANN001
+def _glass(surface, at, hits, u, v, grain, road) -> None:
     surface.gloss[at] = 0.2
 
 
-def _water(surface, at, hits, u, v, grain, road) -> None:  # noqa: ANN001
+def _water(surface, at, hits, u, v, grain, road) -> None:
     surface.gloss[at] = 0.06
 
 
-def _rail(surface, at, hits, u, v, grain, road) -> None:  # noqa: ANN001
+def _rail(surface, at, hits, u, v, grain, road) -> None:
     surface.albedo[at] *= (0.7 + 0.45 * (np.abs((v * 5) % 1 - 0.5) < 0.28))[:, None]
     surface.gloss[at] = 0.04
 
 
-def _sign(surface, at, hits, u, v, grain, road) -> None:  # noqa: ANN001
+def _sign(surface, at, hits, u, v, grain, road) -> None:
     """A coloured face with a pale symbol and a dark or pale edge, one of many by seed."""
     seed = hits.seed[at]
     radius = np.hypot(u, v)
@@ -163,20 +165,22 @@ def _sign(surface, at, hits, u, v, grain, road) -> None:  # noqa: ANN001
     bar |= (shape == 2) & (np.abs(u + v) < 0.15)
     bar |= (shape == 3) & (np.hypot(u, v) < 0.22)
     pale = bar & (radius < 0.42) | ((radius > 0.5) & (radius < 0.58))
-    surface.albedo[at[pale]] = np.where((seed[pale] > 0.3)[:, None], np.float32(0.75), np.float32(0.06))
+    surface.albedo[at[pale]] = np.where(
+        (seed[pale] > 0.3)[:, None], np.float32(0.75), np.float32(0.06)
+    )
     surface.gloss[at] = 0.05
     surface.glow[at] = surface.albedo[at] * 0.08  # retro-reflection, in the light of the headlights
 
 
-def _lamp(strength: float):  # noqa: ANN202
-    def paint(surface, at, hits, u, v, grain, road) -> None:  # noqa: ANN001
+def _lamp(strength: float):
+    def paint(surface, at, hits, u, v, grain, road) -> None:
         surface.glow[at] = surface.albedo[at] * strength
         surface.gloss[at] = 0.08
 
     return paint
 
 
-def _signal(surface, at, hits, u, v, grain, road) -> None:  # noqa: ANN001
+def _signal(surface, at, hits, u, v, grain, road) -> None:
     """The lit one of three lights is told by the object's seed; lit by day as well."""
     red, green = surface.albedo[at, 0], surface.albedo[at, 1]
     which = np.where(red < 0.5, 2, np.where(green > 0.3, 1, 0))

@@ -22,15 +22,33 @@ def populate(
         way = float(rng.choice([-1.0, 1.0]))
         speed = rng.uniform(0.9, 1.6)
         start = rng.uniform(-30, reach), side * (edge + rng.uniform(0.8, 2.4))
-        movers.append(_mover(rng, vehicles.person(rng), start, (way * speed, 0), 0.15,
-                             stride=speed * 0.8, turn=0.0 if way > 0 else np.pi))
+        movers.append(
+            _mover(
+                rng,
+                vehicles.person(rng),
+                start,
+                (way * speed, 0),
+                0.15,
+                stride=speed * 0.8,
+                turn=0.0 if way > 0 else np.pi,
+            )
+        )
     for junction in junctions:
         for _ in range(int(rng.integers(0, 4))):
             speed, side = rng.uniform(0.9, 1.5), float(rng.choice([-1, 1]))
             start = junction + 3.2 + rng.uniform(-1.2, 1.2), -side * (edge + 0.5)
-            movers.append(_mover(rng, vehicles.person(rng), start, (0, side * speed), 0.0,
-                                 stride=speed * 0.8, turn=side * np.pi / 2,
-                                 period=(2 * edge + 1) / speed))
+            movers.append(
+                _mover(
+                    rng,
+                    vehicles.person(rng),
+                    start,
+                    (0, side * speed),
+                    0.0,
+                    stride=speed * 0.8,
+                    turn=side * np.pi / 2,
+                    period=(2 * edge + 1) / speed,
+                )
+            )
     return movers
 
 
@@ -71,11 +89,13 @@ def _ahead(rng: np.random.Generator) -> list[Mover]:
     gap = rng.uniform(13, 30)
     for _ in range(4):
         kind = rng.choice(4, p=(0.4, 0.2, 0.22, 0.18))
-        movers.append(_mover(rng, makers[kind](rng), (gap, -1.85), (rng.normal(0, 0.15), 0),
-                             with_ego=True))
+        movers.append(
+            _mover(rng, makers[kind](rng), (gap, -1.85), (rng.normal(0, 0.15), 0), with_ego=True)
+        )
         gap += rng.uniform(17, 40)
     for _ in range(2):
         start = rng.uniform(8, 26), rng.uniform(-3.3, -3.0)
-        movers.append(_mover(rng, vehicles.two_wheeler(rng), start, (rng.normal(0, 0.4), 0),
-                             with_ego=True))
+        movers.append(
+            _mover(rng, vehicles.two_wheeler(rng), start, (rng.normal(0, 0.4), 0), with_ego=True)
+        )
     return movers

@@ -38,12 +38,17 @@ class World:
 def build_world(seed: int, seconds: float) -> World:
     """The world of a seed, long enough for a drive of that many seconds."""
     rng = stream(seed, "world")
-    ego = Ego(start=float(rng.uniform(4, 14)), speed=float(rng.uniform(6.0, 9.5)),
-              surge=float(rng.uniform(0.5, 3.0)), lane=-1.85)
+    ego = Ego(
+        start=float(rng.uniform(4, 14)),
+        speed=float(rng.uniform(6.0, 9.5)),
+        surge=float(rng.uniform(0.5, 3.0)),
+        lane=-1.85,
+    )
     length = ego.progress(seconds) + VIEW_M
     blocks, junctions = _plan(rng, length)
-    road = Road.wind(seed, length, np.array([j + 3.2 for j in junctions]),
-                     np.array([j - 0.2 for j in junctions]))
+    road = Road.wind(
+        seed, length, np.array([j + 3.2 for j in junctions]), np.array([j - 0.2 for j in junctions])
+    )
     builder = Builder(rng, road)
     _pave(builder, length, junctions)
     for side in (1, -1):
@@ -77,30 +82,51 @@ def _pave(builder: Builder, length: float, junctions: list[float]) -> None:
     road, half = builder.road, builder.road.half_width
     colour = pick(builder.rng, PAVEMENT)
     for d in ((-half, 0.0), (0.0, half)):
-        builder.add(road.strip((-BEHIND_M, length), d, (0, 0), classes.ROAD, Material.ASPHALT, colour))
+        builder.add(
+            road.strip((-BEHIND_M, length), d, (0, 0), classes.ROAD, Material.ASPHALT, colour)
+        )
     for junction in junctions:
         for side in (1, -1):
-            builder.add(road.strip((junction + 4.0, junction + JUNCTION_M - 4.0 + 3.0),
-                                   (side * half, side * 60), (0.01, 0.01), classes.ROAD,
-                                   Material.CONCRETE, colour))
+            builder.add(
+                road.strip(
+                    (junction + 4.0, junction + JUNCTION_M - 4.0 + 3.0),
+                    (side * half, side * 60),
+                    (0.01, 0.01),
+                    classes.ROAD,
+                    Material.CONCRETE,
+                    colour,
+                )
+            )
 
 
 def _junction_side(builder: Builder, junction: float, side: int) -> None:
     """Corners, lights and signs where a side street meets the road."""
     road, rng, half = builder.road, builder.rng, builder.road.half_width
     pavement = pick(rng, PAVEMENT)
-    for s0, s1 in ((junction, junction + 4.0), (junction + JUNCTION_M - 3.0, junction + JUNCTION_M)):
-        builder.ground(s0, s1, side, half, half + 3.4, 0.15, classes.SIDEWALK, Material.PAVING, pavement)
-        builder.ground(s0, s1, side, half + 3.4, 45, 0.12, classes.GROUND, Material.GRAVEL,
-                       pick(rng, PAVEMENT))
+    for s0, s1 in (
+        (junction, junction + 4.0),
+        (junction + JUNCTION_M - 3.0, junction + JUNCTION_M),
+    ):
+        builder.ground(
+            s0, s1, side, half, half + 3.4, 0.15, classes.SIDEWALK, Material.PAVING, pavement
+        )
+        builder.ground(
+            s0, s1, side, half + 3.4, 45, 0.12, classes.GROUND, Material.GRAVEL, pick(rng, PAVEMENT)
+        )
     metal = pick(rng, METALS)
     if side < 0:
         builder.put(props.traffic_light(True), junction + 0.3, -half - 0.7, 0.15, 0.0, metal)
-        builder.put(props.traffic_light(False), junction + JUNCTION_M - 1, -half - 0.7, 0.15, 0.0, metal)
-        builder.put(props.traffic_sign(rng), junction - 4, -half - 0.8, 0.15, 0.0, pick(rng, PAINTS))
+        builder.put(
+            props.traffic_light(False), junction + JUNCTION_M - 1, -half - 0.7, 0.15, 0.0, metal
+        )
+        builder.put(
+            props.traffic_sign(rng), junction - 4, -half - 0.8, 0.15, 0.0, pick(rng, PAINTS)
+        )
     else:
         builder.put(props.traffic_light(False), junction + 1.0, half + 0.8, 0.15, 0.0, metal)
-        builder.put(props.traffic_light(True), junction + JUNCTION_M, half + 0.8, 0.15, np.pi, metal)
+        builder.put(
+            props.traffic_light(True), junction + JUNCTION_M, half + 0.8, 0.15, np.pi, metal
+        )
 
 
 def _overpass(builder: Builder, s: float) -> None:
@@ -132,8 +158,9 @@ def _hills(rng: np.random.Generator, road: Road) -> Mesh:
     rows, columns = gx.shape
     a = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).reshape(-1, 1)
     triangles = np.concatenate([a + [0, 1, columns + 1], a + [0, columns + 1, columns]])
-    return surface(vertices, vertices[:, :2], triangles, classes.TERRAIN, Material.GRASS,
-                   pick(rng, PLANTS[:4]))
+    return surface(
+        vertices, vertices[:, :2], triangles, classes.TERRAIN, Material.GRASS, pick(rng, PLANTS[:4])
+    )
 
 
 def _skyline(builder: Builder, length: float) -> None:
@@ -147,7 +174,12 @@ def _skyline(builder: Builder, length: float) -> None:
         else:
             kind = props.conifer if rng.random() < 0.5 else props.tree
             for _ in range(4):
-                builder.put(kind(rng), s + rng.normal(0, 7), d + rng.normal(0, 5), -1.6,
-                            rng.uniform(0, 6), pick(rng, PLANTS), rng.uniform(1.1, 1.7))
-
-
+                builder.put(
+                    kind(rng),
+                    s + rng.normal(0, 7),
+                    d + rng.normal(0, 5),
+                    -1.6,
+                    rng.uniform(0, 6),
+                    pick(rng, PLANTS),
+                    rng.uniform(1.1, 1.7),
+                )

@@ -39,7 +39,7 @@ def measure(view: View, weather: Weather, rng: np.random.Generator) -> np.ndarra
     measured[sky] = FAR_M
     lost = luck < np.where(sky, 0.0, chance)
     measured[lost] = np.nan
-    return measured
+    return np.round(measured, 3)
 
 
 def _edges(depth: np.ndarray) -> np.ndarray:

@@ -86,8 +86,12 @@ def fire(
 
 
 def _expand(
-    batches: list[tuple[np.ndarray, float, float]], shape: tuple[int, int],
-    rng: np.random.Generator, weather: Weather, end_ns: int, window_s: float,
+    batches: list[tuple[np.ndarray, float, float]],
+    shape: tuple[int, int],
+    rng: np.random.Generator,
+    weather: Weather,
+    end_ns: int,
+    window_s: float,
 ) -> Events:
     """Events with times, and the pixels' own noise, sorted."""
     pixels, shares, signs = [], [], []
@@ -108,9 +112,14 @@ def _expand(
     microseconds = np.clip(microseconds, -int(window_s * 1e6) + 1, 0)
     order = np.lexsort((pixel, microseconds))
     pixel = pixel[order]
-    return Events(end_ns + microseconds[order] * 1000, (pixel % shape[1]).astype(np.uint16),
-                  (pixel // shape[1]).astype(np.uint16), sign[order].astype(np.uint8),
-                  shape[1], shape[0])
+    return Events(
+        end_ns + microseconds[order] * 1000,
+        (pixel % shape[1]).astype(np.uint16),
+        (pixel // shape[1]).astype(np.uint16),
+        sign[order].astype(np.uint8),
+        shape[1],
+        shape[0],
+    )
 
 
 def _coarse(events: Events) -> Events:

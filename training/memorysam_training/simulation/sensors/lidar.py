@@ -22,7 +22,8 @@ _ECHO_M = 7.0
 @dataclass(frozen=True)
 class Scan:
     """Returns of one turn, in the LiDAR's frame at the scan's stamp (the vehicle's own motion
-    during the turn is taken out, as drivers do); the stamp is when the beam faces forward."""
+    during the turn is taken out, as drivers do); the stamp is when the beam faces forward.
+    """
 
     xyz: np.ndarray
     """float32 (N, 3)."""
@@ -72,8 +73,12 @@ def scan(
     kept = (kept | echo) & (distance > 0.5) & (distance < MAX_RANGE_M)
     # What the sensor believes of its beams, not where they truly went, makes the points.
     believed = np.stack(
-        [np.cos(elevation) * np.cos(azimuth)[:, None], np.cos(elevation) * np.sin(azimuth)[:, None],
-         np.broadcast_to(np.sin(elevation), shape)], -1,
+        [
+            np.cos(elevation) * np.cos(azimuth)[:, None],
+            np.cos(elevation) * np.sin(azimuth)[:, None],
+            np.broadcast_to(np.sin(elevation), shape),
+        ],
+        -1,
     )
     points = believed * distance[..., None]
     now = scene.world.ego.pose(scene.world.road, t) @ rig.vehicle_from_lidar
@@ -83,8 +88,12 @@ def scan(
         points[column] = points[column] @ pose[:3, :3].T + pose[:3, 3]
     column, ring = np.nonzero(kept)
     intensity = np.where(echo, 4.0, np.clip(strength * 255, 1, 255))
-    return Scan(points[kept].astype(np.float32), intensity[kept].astype(np.float32),
-                ring.astype(np.uint16), when[column].astype(np.float32))
+    return Scan(
+        points[kept].astype(np.float32),
+        intensity[kept].astype(np.float32),
+        ring.astype(np.uint16),
+        when[column].astype(np.float32),
+    )
 
 
 def _range(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from memorysam_core.frames.camera import Camera
 from memorysam_training.simulation.conditions import Weather
-from memorysam_training.simulation.lighting import radiance
+from memorysam_training.simulation.lighting import Light, radiance
 from memorysam_training.simulation.mesh import Material
 from memorysam_training.simulation.scene import FAR_M, Hits, Snapshot
 
@@ -25,6 +26,7 @@ class View:
     world_from_camera: np.ndarray
     snapshot: Snapshot
     hits: Hits
+    _lit: tuple[Weather, Light] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -41,14 +43,22 @@ class View:
         """Classes, uint8 (H, W)."""
         return self.snapshot.labels(self.hits).reshape(self.shape)
 
-    def light(self, weather: Weather, *, fine: bool = True) -> np.ndarray:
-        """Linear light, float32 (H, W, 3); ``fine`` with contact shadows and smooth edges."""
-        if not fine:
-            return radiance(self.snapshot, self.hits, weather).reshape(*self.shape, 3)
-        ambient = self._openness()
-        out = radiance(self.snapshot, self.hits, weather, ambient=ambient.ravel())
-        self._smooth_edges(out, ambient, weather)
+    def light(self, weather: Weather) -> np.ndarray:
+        """Linear light through the pixels' centres, float32 (H, W, 3)."""
+        return self._radiance(weather).total.reshape(*self.shape, 3)
+
+    def fine_light(self, weather: Weather) -> np.ndarray:
+        """As :meth:`light`, with contact shadows, and edges smoothed by more rays."""
+        light = self._radiance(weather)
+        hidden = 1 - self._openness().ravel()
+        out = light.total - light.skylight * hidden[:, None]
+        self._smooth_edges(out, hidden, weather)
         return out.reshape(*self.shape, 3)
+
+    def _radiance(self, weather: Weather) -> Light:
+        if self._lit is None or self._lit[0] != weather:
+            self._lit = weather, radiance(self.snapshot, self.hits, weather)
+        return self._lit[1]
 
     def _openness(self) -> np.ndarray:
         """Share of the sky above each pixel's surface that nothing near hides, float32 (H, W)."""
@@ -68,13 +78,13 @@ class View:
             ray = (rim + normal[shaded] * 1.1).astype(np.float32)
             ray /= np.linalg.norm(ray, axis=1, keepdims=True)
             hidden += self.snapshot.blocked(start[shaded], ray, AMBIENT_REACH_M)
-        open_sky[shaded] = 1 - 0.7 * hidden / 4
+        open_sky[shaded] = 1 - 0.8 * hidden / 4
         image = torch.from_numpy(open_sky.reshape(rows.shape))[None, None]
         image = torch.nn.functional.avg_pool2d(image, 3, 1, 1, count_include_pad=False)
         full = torch.nn.functional.interpolate(image, (height, width), mode="bilinear")
         return full[0, 0].numpy()
 
-    def _smooth_edges(self, out: np.ndarray, ambient: np.ndarray, weather: Weather) -> None:
+    def _smooth_edges(self, out: np.ndarray, hidden: np.ndarray, weather: Weather) -> None:
         """Casts three more rays through pixels at the edges of things, and averages."""
         height, width = self.shape
         near = self.hits.distance.reshape(self.shape)
@@ -89,20 +99,18 @@ class View:
             else:
                 edge[:, 1:] |= jump
                 edge[:, :-1] |= jump
+        edge &= (self.hits.material != Material.WATER).reshape(self.shape)
         at = np.flatnonzero(edge)
-        if not len(at):
-            return
         row, column = np.divmod(at, width)
-        total = out[at].copy()
+        total = out[at]
         for dx, dy in ((-0.33, 0.1), (0.1, -0.33), (0.25, 0.3)):
             direction = ray_directions(
-                self.camera, self.world_from_camera, column + 0.5 + dx, row + 0.5 + dy
+                self.camera, self.world_from_camera, column + (0.5 + dx), row + (0.5 + dy)
             )
             hits = self.snapshot.cast(self.world_from_camera[:3, 3], direction)
-            total += radiance(self.snapshot, hits, weather, ambient=ambient.ravel()[at],
-                              mirrors=False)
-        wet = self.hits.material[at] == Material.WATER
-        out[at] = np.where(wet[:, None], out[at], total / 4)
+            light = radiance(self.snapshot, hits, weather, second_hand=True)
+            total += light.total - light.skylight * hidden[at, None]
+        out[at] = total / 4
 
     def motion(self, earlier_s: float, world_from_camera: np.ndarray) -> np.ndarray:
         """Where what each pixel shows was ``earlier_s`` seconds before, from the given pose.
@@ -110,20 +118,19 @@ class View:
         Pixel coordinates, float32 (H, W, 2).
         """
         point = self.hits.point - np.float32(earlier_s) * self.snapshot.velocity(self.hits)
-        camera_from_world = np.linalg.inv(world_from_camera).astype(np.float32)
-        local = point @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
-        z = np.maximum(local[:, 2], 0.05)
-        u = local[:, 0] / z * self.camera.fx + self.camera.cx
-        v = local[:, 1] / z * self.camera.fy + self.camera.cy
-        return np.stack([u, v], -1).reshape(*self.shape, 2)
+        point -= world_from_camera[:3, 3].astype(np.float32)
+        local = point @ world_from_camera[:3, :3].astype(np.float32)
+        scale = np.float32(self.camera.fx) / np.maximum(local[:, 2], np.float32(0.05))
+        uv = local[:, :2] * scale[:, None] + np.float32((self.camera.cx, self.camera.cy))
+        return uv.reshape(*self.shape, 2)
 
 
 def look(snapshot: Snapshot, camera: Camera, world_from_camera: np.ndarray) -> View:
     """Casts one ray through the centre of every pixel."""
-    v, u = np.mgrid[: camera.height, : camera.width] + np.float32(0.5)
-    direction = ray_directions(camera, world_from_camera, u.ravel(), v.ravel())
-    return View(camera, world_from_camera, snapshot,
-                snapshot.cast(world_from_camera[:3, 3], direction))
+    direction = _pixel_rays(camera) @ world_from_camera[:3, :3].T.astype(np.float32)
+    return View(
+        camera, world_from_camera, snapshot, snapshot.cast(world_from_camera[:3, 3], direction)
+    )
 
 
 def ray_directions(
@@ -131,8 +138,14 @@ def ray_directions(
 ) -> np.ndarray:
     """Unit vectors in the world through pixel coordinates, float32 (N, 3)."""
     local = np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones_like(u)], 1)
-    local = local.astype(np.float32) @ world_from_camera[:3, :3].T.astype(np.float32)
-    return local / np.linalg.norm(local, axis=1, keepdims=True)
+    local /= np.sqrt(np.einsum("ij,ij->i", local, local))[:, None]
+    return local.astype(np.float32) @ world_from_camera[:3, :3].T.astype(np.float32)
+
+
+@functools.lru_cache(maxsize=4)
+def _pixel_rays(camera: Camera) -> np.ndarray:
+    v, u = np.mgrid[: camera.height, : camera.width] + 0.5
+    return ray_directions(camera, np.eye(4), u.ravel(), v.ravel())
 
 
 def displaced(image: Tensor, uv: np.ndarray) -> Tensor:
