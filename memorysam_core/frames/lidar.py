@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from memorysam_core.frames import occlusion
-from memorysam_core.frames.arrays import DeviceLike, tensor_of
+from memorysam_core.frames.arrays import DeviceLike, indices_where, tensor_of
 from memorysam_core.frames.camera import Camera
 from memorysam_core.frames.raster import nearest_in_pixel
 from memorysam_core.frames.readings import PointsReading
@@ -59,12 +59,12 @@ def look(
     rotation, origin = camera_from_lidar[:3, :3], camera_from_lidar[:3, 3]
     xyz = (rotation @ points.T).add_(origin[:, None])  # (3, N): each coordinate in one piece
     u, v, inside, _ = camera.project_parts(*xyz)
-    index = inside.nonzero().squeeze(1)
+    index = indices_where(inside)
     column, row = u.index_select(0, index).int(), v.index_select(0, index).int()
     pixel = (row * camera.width + column).long()
     in_view = xyz.index_select(1, index).T
     if find_occluded:
-        visible = occlusion.visible(in_view, pixel, camera, origin)
+        visible = occlusion.visible(in_view, row, column, camera, origin)
     else:
         visible = torch.ones_like(pixel, dtype=torch.bool)
     return PointsInView(index, pixel, in_view, visible, (camera.height, camera.width))
@@ -79,13 +79,13 @@ def draw_lidar(view: PointsInView, how: LidarRange) -> tuple[Tensor, Tensor]:
         drawn &= view.visible
     height, width = view.size
     winner = nearest_in_pixel(view.pixel, distance, drawn, height * width)
-    pixel, distance = view.pixel[winner], distance[winner]
-
-    level = (distance / how.metres_per_level).clamp(1, 255).to(torch.uint8)
-    frame = level.new_zeros(height * width, 3)
-    frame[pixel] = level[:, None]
-    point_index = torch.full((height * width,), -1, dtype=torch.int32, device=level.device)
-    point_index[pixel] = view.index[winner].int()
+    pixel = view.pixel.index_select(0, winner)
+    level = (distance.index_select(0, winner) / how.metres_per_level).clamp_(1, 255)
+    levels = level.to(torch.uint8)[:, None].expand(-1, 3)
+    frame = torch.zeros((height * width, 3), dtype=torch.uint8, device=pixel.device)
+    frame.index_copy_(0, pixel, levels)
+    point_index = torch.full((height * width,), -1, dtype=torch.int32, device=pixel.device)
+    point_index.index_copy_(0, pixel, view.index.index_select(0, winner).int())
     return frame.view(height, width, 3), point_index.view(height, width)
 
 

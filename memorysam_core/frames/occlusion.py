@@ -48,29 +48,21 @@ _SAME_RING_PX = 3
 """Returns closer than this in the vertical may be of one ring, which is bent in the image."""
 
 
-def visible(xyz: Tensor, pixel: Tensor, camera: Camera, lidar_in_camera: Tensor) -> Tensor:
+def visible(
+    xyz: Tensor, row: Tensor, column: Tensor, camera: Camera, lidar_in_camera: Tensor
+) -> Tensor:
     """For each point whether the camera can see it, bool ``(K,)``.
 
-    ``xyz`` ``(K, 3)`` are points in the camera's optical frame that fall in its image, ``pixel``
-    ``(K,)`` their flat pixels, ``lidar_in_camera`` ``(3,)`` the place of the LiDAR.
+    ``xyz`` ``(K, 3)`` are points in the camera's optical frame that fall in its image, ``row`` and
+    ``column`` ``(K,)`` their pixels, int32, ``lidar_in_camera`` ``(3,)`` the place of the LiDAR.
     """
-    if len(pixel) == 0:
-        return torch.ones_like(pixel, dtype=torch.bool)
-    row, column = pixel // camera.width, pixel % camera.width
-    # Lines stay straight in all but fisheye images, where z goes to 0 within the image.
+    if len(row) == 0:
+        return torch.ones_like(row, dtype=torch.bool)
+    # Planes are affine in 1 / z in all but fisheye images, where z goes to 0 within the image.
     distance = xyz.norm(dim=1) if camera.model == "equidistant" else xyz[:, 2]
     nearness = distance.reciprocal()
     gaps = _gaps(row, column, camera)
-    parallax_px = _parallax(row, column, camera, lidar_in_camera)  # for a nearness of 1 per metre
-
-    cells = tuple(max(1, int(gap / _CELLS_PER_GAP)) for gap in gaps)
-    top, left = int(row.min()), int(column.min())
-    i, j = (row - top) // cells[0], (column - left) // cells[1]
-    height, width = int(i.max()) + 1, int(j.max()) + 1
-    cell = i * width + j
-    surface = nearness.new_zeros(height * width)
-    surface.scatter_reduce_(0, cell, nearness, "amax")
-
+    cells = [max(1, gap // _CELLS_PER_GAP) for gap in gaps]
     radius = [
         max(1, round(c * g / s / 2)) for c, g, s in zip(_CLOSE_GAPS, gaps, cells, strict=True)
     ]
@@ -78,19 +70,32 @@ def visible(xyz: Tensor, pixel: Tensor, camera: Camera, lidar_in_camera: Tensor)
         min(round(c * g / s), r)
         for c, g, s, r in zip(_REACH_GAPS, gaps, cells, radius, strict=True)
     ]
-    widened = _slide(surface.view(height, width), radius, torch.maximum, 0.0)
-    closed = _slide(widened, radius, torch.minimum, torch.inf).view(-1)[cell]
-    reaching = _slide(
-        widened, [r - e for r, e in zip(radius, reach, strict=True)], torch.minimum, torch.inf
-    )
+    closed, reaching = _surfaces(nearness, row, column, cells, radius, reach)
 
-    margin = _PARALLAX_PX / parallax_px
+    margin = _PARALLAX_PX / _parallax(row, column, camera, lidar_in_camera)
     slope = max((reach[0] + 1) * cells[0] / camera.fy, (reach[1] + 1) * cells[1] / camera.fx)
     covering = torch.maximum(
         closed * (1 - _RANGE_NOISE) - margin,
-        reaching.view(-1)[cell] * (1 - _RANGE_NOISE) - margin.clamp(min=slope / _NEAREST_PLANE_M),
+        reaching * (1 - _RANGE_NOISE) - margin.clamp(min=slope / _NEAREST_PLANE_M),
     )
     return nearness >= covering
+
+
+def _surfaces(
+    nearness: Tensor, row: Tensor, column: Tensor,
+    cells: list[int], radius: list[int], reach: list[int],
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Nearness of what covers each point: between returns, and with surfaces reaching past them."""
+    i, j = (row - row.min()) // cells[0], (column - column.min()) // cells[1]
+    height, width = int(i.max()) + 1, int(j.max()) + 1
+    cell = (i * width + j).long()
+    nearest = nearness.new_zeros(height * width)
+    nearest.scatter_reduce_(0, cell, nearness, "amax")
+    widened = _slide(nearest.view(height, width), radius, torch.maximum, 0.0)
+    less = [r - e for r, e in zip(radius, reach, strict=True)]
+    reaching = _slide(widened, less, torch.minimum, torch.inf)
+    closed = _slide(reaching, reach, torch.minimum, torch.inf)
+    return closed.view(-1).index_select(0, cell), reaching.view(-1).index_select(0, cell)
 
 
 def _parallax(row: Tensor, column: Tensor, camera: Camera, lidar_in_camera: Tensor) -> Tensor:
@@ -98,7 +103,8 @@ def _parallax(row: Tensor, column: Tensor, camera: Camera, lidar_in_camera: Tens
     tx, ty, tz = lidar_in_camera.unbind()
     x = (column + (0.5 - camera.cx)) * (1 / camera.fx)
     y = (row + (0.5 - camera.cy)) * (1 / camera.fy)
-    return torch.hypot((x * tz - tx) * camera.fx, (y * tz - ty) * camera.fy).clamp(min=1e-6)
+    across, down = (x * tz - tx) * camera.fx, (y * tz - ty) * camera.fy
+    return (across * across + down * down).sqrt().clamp(min=1e-6)
 
 
 def _gaps(row: Tensor, column: Tensor, camera: Camera) -> tuple[int, int]:
@@ -113,13 +119,14 @@ def _gaps(row: Tensor, column: Tensor, camera: Camera) -> tuple[int, int]:
 
 def _next_occupied(line: Tensor, place: Tensor, places: int, skip: int) -> Tensor:
     """How far along its line the next point is, at least ``skip`` on; large where there is none."""
-    none = 4 * places
+    length = places + skip
     lines = int(line.max()) + 1
-    following = torch.full((lines, places + skip), none, dtype=torch.int32, device=line.device)
-    following[line, places - 1 - place + skip] = place.int()
     # Places run backwards, so that a running minimum looks ahead.
-    following = following.cummin(1).values
-    return following[line, places - 1 - place] - place
+    slot = (line * length + (places - 1 - place)).long()
+    following = torch.full((lines * length,), 4 * places, dtype=torch.int32, device=line.device)
+    following.index_copy_(0, slot + skip, place.int())
+    following = following.view(lines, length).cummin(1).values.view(-1)
+    return following.index_select(0, slot) - place
 
 
 def _quantile(gap: Tensor, limit: int) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from memorysam_core.frames.arrays import indices_where
+
 _EMPTY = torch.iinfo(torch.int64).max
 
 
@@ -18,8 +20,8 @@ def nearest_in_pixel(pixel: Tensor, distance: Tensor, drawn: Tensor, pixels: int
     # A positive float's bits, read as a whole number, rise with it: one minimum over pairs of
     # (distance, index), packed in 64 bits, finds the nearest without sorting.
     bits = distance.to(torch.float32).contiguous().view(torch.int32).to(torch.int64)
-    key = (bits << 32) | torch.arange(len(pixel), device=pixel.device)
-    key = key.masked_fill(~drawn, _EMPTY)
+    key = (bits << 32).bitwise_or_(torch.arange(len(pixel), device=pixel.device))
+    key.masked_fill_(~drawn, _EMPTY)
     nearest = torch.full((pixels,), _EMPTY, dtype=torch.int64, device=pixel.device)
     nearest.scatter_reduce_(0, pixel, key, "amin")
-    return ((nearest[pixel] == key) & drawn).nonzero().squeeze(1)
+    return indices_where((nearest.index_select(0, pixel) == key) & drawn)
