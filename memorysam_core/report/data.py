@@ -1,0 +1,147 @@
+"""What a report is made of; plain values and arrays, no markup."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from memorysam_core.bench import machine
+from memorysam_core.checkpoint import digest
+from memorysam_core.labels import LabelSpace
+from memorysam_core.metrics import ConfusionMatrix
+
+Level = Literal["ok", "warn", "error"]
+GroupKind = Literal["all", "sensors", "condition"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What ran on what."""
+
+    command: str
+    data: str
+    """The bag or data set, in words."""
+    checkpoint: str = ""
+    digest: str = ""
+    """SHA-256 of the checkpoint's file, or its beginning."""
+    date: str = ""
+    """ISO 8601, UTC."""
+    machine: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def here(
+        cls,
+        command: str,
+        data: str,
+        checkpoint: str | os.PathLike | None = None,
+        device: str = "cpu",
+    ) -> Run:
+        """A run on the machine that this is, now. ``checkpoint`` is a file."""
+        found = machine.record(device)
+        facts = {key.replace("_", " "): str(value) for key, value in found["machine"].items()}
+        if found["commit"]:
+            facts["commit"] = found["commit"]
+        return cls(
+            command=command,
+            data=data,
+            checkpoint=Path(checkpoint).name if checkpoint else "",
+            digest=digest(checkpoint) if checkpoint else "",
+            date=found["date"],
+            machine=facts,
+            versions=found["versions"],
+        )
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A figure worth being read first."""
+
+    name: str
+    value: str
+    """With its unit."""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One set of the filmstrip."""
+
+    t_s: float
+    frames: Mapping[str, np.ndarray]
+    """What the model saw, by sensor, uint8 ``(H, W, 3)``; absent where the sensor was."""
+    labels: np.ndarray
+    """Ids ``(h, w)``."""
+    truth: np.ndarray | None = None
+    """Ids of the same shape."""
+    condition: str = ""
+    """Such as ``rain``; empty if unknown."""
+    miou: float | None = None
+    """Mean IoU over the classes that occur in its truth, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One set on the time line."""
+
+    t_s: float
+    """Since the start."""
+    present: tuple[str, ...]
+    """Sensors whose frame the model saw."""
+    miou: float | None = None
+    """Mean IoU over the classes that occur in its truth, 0 to 1."""
+    condition: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Scores of some of the sets together."""
+
+    name: str
+    kind: GroupKind
+    sets: int
+    matrix: ConfusionMatrix
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A diagnostic: of a sensor, or of the whole."""
+
+    name: str
+    level: Level
+    message: str
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """All that a report tells. What is empty is said to be missing."""
+
+    title: str
+    run: Run
+    label_space: LabelSpace
+    sensors: tuple[str, ...]
+    """Those that the checkpoint knows, in the order of its sequence."""
+    summary: str = ""
+    """A sentence below the title."""
+    tiles: tuple[Tile, ...] = ()
+    moments: tuple[Moment, ...] = ()
+    timeline: tuple[Sample, ...] = ()
+    groups: tuple[Group, ...] = ()
+    """The first holds all sets. Empty without ground truth."""
+    latencies_ms: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Durations of each stage; the first is the one that is drawn."""
+    why_absent: Mapping[str, str] = field(default_factory=dict)
+    """For sensors that were never there: why, where that is known."""
+    diagnostics: tuple[Entry, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What else a reader should know, such as what was wrong with the bag."""
+
+    def sets_with(self, sensor: str) -> int:
+        """In how many sets the model saw the sensor."""
+        return sum(sensor in sample.present for sample in self.timeline)

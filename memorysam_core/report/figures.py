@@ -1,0 +1,193 @@
+"""The report's charts: matplotlib draws them, the page's style sheet colours them.
+
+Colours are placeholders that become CSS variables, so that one drawing serves light and dark; each
+chart is drawn twice, for a wide page and for a phone.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from memorysam_core.report.data import Sample
+from memorysam_core.report.words import plain, title
+
+if TYPE_CHECKING:  # an optional package, asked for when something is drawn
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, GRID, ACCENT, BAD, GOOD, BAND = (f"#0a0a0{i}" for i in range(1, 8))
+_VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    GRID: "--line",
+    ACCENT: "--accent",
+    BAD: "--bad",
+    GOOD: "--good",
+    BAND: "--band",
+}
+WIDE_IN, NARROW_IN = 10.5, 4.2
+"""Widths of the two drawings, inches."""
+POINTS = 400
+"""A longer time line is averaged to so many points."""
+
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # names may hold dollar signs
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": GRID,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "figure.facecolor": "none",
+}
+
+
+def timeline(samples: Sequence[Sample], sensors: Sequence[str]) -> dict[str, str]:
+    """Mean IoU over time above, and which sensors were there below; SVG by width."""
+    scored = any(sample.miou is not None for sample in samples)
+    height = (1.9 if scored else 0.3) + 0.26 * len(sensors) + 0.5
+
+    def draw(figure: Figure) -> None:
+        ratios = [1.9, 0.26 * len(sensors) + 0.1] if scored else [1]
+        parts = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios, squeeze=False)
+        *scores, presence = parts[:, 0]
+        for axes in scores:
+            _draw_scores(axes, samples)
+        _draw_presence(presence, samples, sensors)
+
+    return {name: _svg(draw, width, height) for name, width in _widths()}
+
+
+def latencies(runs_ms: np.ndarray, name: str) -> dict[str, str]:
+    """A histogram with its median and 95th percentile; SVG by width."""
+    p50, p95 = np.percentile(runs_ms, (50, 95))
+    shown = runs_ms[runs_ms <= max(np.percentile(runs_ms, 99.5), 1.5 * p95)]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.hist(shown, bins=min(40, max(5, len(shown) // 2)), color=ACCENT, alpha=0.75)
+        for value, text, side in ((p50, "median", "right"), (p95, "95 %", "left")):
+            axes.axvline(value, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+            axes.annotate(
+                f" {text} {value:.0f} ms ",
+                (value, 1.02),
+                xycoords=("data", "axes fraction"),
+                ha="center" if p95 - p50 > 0.2 * np.ptp(shown) else side,
+            )
+        axes.set(xlabel=f"{plain(name)} (ms)", ylabel="sets")
+        axes.locator_params(axis="y", integer=True, nbins=4)
+
+    return {name: _svg(draw, width, 2.3) for name, width in _widths()}
+
+
+def condition_spans(samples: Sequence[Sample]) -> Iterator[tuple[float, float, str]]:
+    """From when to when which condition held."""
+    for start, end, condition in _spans(samples, lambda sample: sample.condition):
+        yield start, end, str(condition)
+
+
+def _widths() -> tuple[tuple[str, float], ...]:
+    return ("wide", WIDE_IN), ("narrow", NARROW_IN)
+
+
+def _draw_scores(axes: Axes, samples: Sequence[Sample]) -> None:
+    t, miou = _averaged(samples)
+    for k, (start, end, condition) in enumerate(condition_spans(samples)):
+        if condition and k % 2:
+            axes.axvspan(start, end, color=BAND, linewidth=0)
+        if condition:
+            axes.annotate(
+                plain(condition),
+                ((start + end) / 2, 1.03),
+                xycoords=("data", "axes fraction"),
+                ha="center",
+                color=MUTED,
+                annotation_clip=False,
+            )
+    axes.plot(t, 100 * miou, color=ACCENT, linewidth=1.8, marker="o", markersize=2.5)
+    axes.set(ylabel="mIoU (%)", ylim=(0, 100), yticks=(0, 25, 50, 75, 100))
+    axes.grid(axis="y", color=GRID, linewidth=0.7)
+    axes.tick_params(bottom=False)
+
+
+def _draw_presence(axes: Axes, samples: Sequence[Sample], sensors: Sequence[str]) -> None:
+    for row, sensor in enumerate(sensors):
+        is_there = functools.partial(_shows, sensor)
+        for start, end, there in _spans(samples, is_there):
+            axes.broken_barh(
+                [(start, end - start)],
+                (row - 0.3, 0.6),
+                facecolor=GOOD if there else "none",
+                edgecolor="none" if there else BAD,
+                alpha=0.85,
+                hatch=None if there else "////",
+                linewidth=0 if there else 0.8,
+            )
+    axes.set(xlabel="time since the start (s)", ylim=(len(sensors) - 0.5, -0.6))
+    axes.set_yticks(range(len(sensors)), [plain(title(name)) for name in sensors])
+    axes.tick_params(left=False)
+    axes.spines["left"].set_visible(False)
+    axes.margins(x=0.01)
+
+
+def _shows(sensor: str, sample: Sample) -> bool:
+    return sensor in sample.present
+
+
+def _spans(
+    samples: Sequence[Sample], key: Callable[[Sample], object]
+) -> Iterator[tuple[float, float, object]]:
+    """Stretches of one value of ``key``; each set holds for half the way to its neighbours."""
+    times = np.array([sample.t_s for sample in samples])
+    between = (times[1:] + times[:-1]) / 2
+    half = np.median(np.diff(times)) / 2 if len(times) > 1 else 0.5
+    edges = np.concatenate([[times[0] - half], between, [times[-1] + half]])
+    begin = 0
+    for i in range(1, len(samples) + 1):
+        if i == len(samples) or key(samples[i]) != key(samples[begin]):
+            yield float(edges[begin]), float(edges[i]), key(samples[begin])
+            begin = i
+
+
+def _averaged(samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
+    """Times and scores, those of neighbours averaged where there are too many to draw."""
+    known = [(s.t_s, s.miou) for s in samples if s.miou is not None]
+    chunks = np.array_split(np.array(known), min(POINTS, len(known)))
+    return tuple(np.array([chunk.mean(axis=0) for chunk in chunks]).T)  # type: ignore[return-value]
+
+
+def _svg(draw: Callable[[Figure], None], width: float, height: float) -> str:
+    """The drawing as an SVG element to be put into a page."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": f"{draw.__qualname__} {width}"}):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+    text = buffer.getvalue()
+    return _for_page(text[text.index("<svg") :], _VARIABLES)
+
+
+def _for_page(svg: str, variables: Mapping[str, str]) -> str:
+    """Without what a page has once only (identifiers, metadata), in the page's font and colours."""
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' id="(?:figure|axes|patch|line2d|text|matplotlib|xtick|ytick)[^"]*"', "", svg)
+    svg = re.sub(r' id="[A-Za-z]*Collection_\d+"', "", svg)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r'\1 role="img"', svg, count=1)
+    svg = svg.replace("'DejaVu Sans'", "var(--font)")
+    for colour, variable in variables.items():
+        svg = svg.replace(colour, f"var({variable})")
+    return svg

@@ -1,0 +1,43 @@
+"""How names and numbers are written for a reader."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_TITLES = {"image": "camera", "lidar": "LiDAR", "event": "events", "aolp": "AoLP", "dolp": "DoLP"}
+
+
+def title(sensor: str) -> str:
+    """A sensor as a reader calls it."""
+    return _TITLES.get(sensor, sensor)
+
+
+def listed(words: Sequence[str]) -> str:
+    """``a, b and c``."""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def percent(fraction: float | None) -> str:
+    """A score of 0 to 1 as papers write it, ``65.4``; a dash for none."""
+    return "–" if fraction is None else f"{100 * fraction:.1f}"
+
+
+def clock(t_s: float) -> str:
+    """``8.2 s``, or ``2:05`` from a minute on."""
+    if t_s < 60:
+        return f"{t_s:.1f} s"
+    whole = round(t_s)
+    return f"{whole // 60}:{whole % 60:02d}"
+
+
+def milliseconds(value: float) -> str:
+    """With as many digits as matter."""
+    return f"{value:.0f} ms" if value >= 100 else f"{value:.1f} ms"
+
+
+def plain(text: str) -> str:
+    """Without the control characters that no page may hold."""
+    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", "\N{REPLACEMENT CHARACTER}", text)
