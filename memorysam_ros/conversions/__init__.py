@@ -8,11 +8,12 @@ from memorysam_ros.conversions.camera_info import camera
 from memorysam_ros.conversions.clouds import Cloud, cloud, points_reading
 from memorysam_ros.conversions.errors import ConversionError
 from memorysam_ros.conversions.events import EventStream
-from memorysam_ros.conversions.headers import frame_id, stamp_ns
+from memorysam_ros.conversions.headers import frame_id, stamp_ns, text
 from memorysam_ros.conversions.images import (
     depth_m,
     depth_reading,
     image_reading,
+    label_ids,
     rendered_reading,
     rgb,
 )
@@ -40,11 +41,13 @@ __all__ = [
     "depth_reading",
     "frame_id",
     "image_reading",
+    "label_ids",
     "points_reading",
     "rendered_reading",
     "rgb",
     "ros_messages",
     "stamp_ns",
     "stamped_transform",
+    "text",
     "transforms",
 ]

@@ -17,6 +17,11 @@ def time_ns(stamp: Any) -> int:
     return int(stamp.sec) * SECOND_NS + int(stamp.nanosec)
 
 
+def text(message: Any) -> str:
+    """The text of a ``std_msgs/String``."""
+    return str(message.data)
+
+
 def frame_id(message: Any) -> str:
     """``header.frame_id`` of a message, without the leading slash that ROS 1 recordings have."""
     return str(message.header.frame_id).lstrip("/")

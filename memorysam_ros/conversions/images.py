@@ -86,6 +86,20 @@ def depth_m(message: Any) -> np.ndarray:
     return metres
 
 
+def label_ids(message: Any) -> np.ndarray:
+    """Class ids in a label Image, uint8 or uint16 ``(H, W)``.
+
+    Raises ConversionError unless it is ``mono8``, ``8UC1``, ``mono16`` or ``16UC1``.
+    """
+    encoding = str(getattr(message, "encoding", "compressed"))
+    if encoding not in _LABELS:
+        raise ConversionError(
+            f"label image in frame {frame_id(message)!r} has encoding {encoding!r}; accepted are "
+            f"{', '.join(_LABELS)} with class ids: give the topic of the ids, not of their colours"
+        )
+    return pixels(message)[:, :, 0]
+
+
 def pixels(message: Any) -> np.ndarray:
     """The pixels ``(H, W, channels)`` of an Image as they are, in the machine's byte order.
 
@@ -146,6 +160,7 @@ def _rgb_from_yuv(y: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.stack([np.clip(c + 0.5, 0, 255).astype(np.uint8) for c in channels], axis=2)
 
 
+_LABELS = ("mono8", "8UC1", "mono16", "16UC1")
 _VALUES_16 = np.arange(1 << 16)
 _EIGHT_BITS = ((_VALUES_16 * 255 + 32767) // 65535).astype(np.uint8)
 _METRES = (_VALUES_16 / 1000).astype(np.float32)

@@ -269,6 +269,27 @@ def test_compressed_depth_is_no_colour_image(make):
         conversions.rgb(message)
 
 
+# --- labels
+
+
+@pytest.mark.parametrize(
+    ("encoding", "dtype"),
+    [("mono8", "u1"), ("8UC1", "u1"), ("mono16", "<u2"), ("16UC1", ">u2")],
+)
+def test_label_ids(make, encoding, dtype):
+    ids = np.array([[0, 24, 255]], dtype)
+    read = conversions.label_ids(sent.image(make, ids, encoding, padding=2))
+    np.testing.assert_array_equal(read, ids)
+    assert read.dtype.isnative and read.dtype.itemsize == ids.dtype.itemsize
+
+
+def test_colours_are_no_label_ids(make):
+    with pytest.raises(ConversionError, match="'rgb8'.*not of their colours"):
+        conversions.label_ids(sent.image(make, COLOURS, "rgb8"))
+    with pytest.raises(ConversionError, match="'compressed'"):
+        conversions.label_ids(sent.compressed(make, png(COLOURS), "png"))
+
+
 # --- clouds
 
 

@@ -1,0 +1,91 @@
+"""A replay as one picture: a column for each of some moments, a row for each thing to see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from memorysam_core.frames import resize
+from memorysam_core.frames.readings import ImageReading
+from memorysam_core.labels import LabelSpace
+from memorysam_ros.pipeline import SENSORS
+from memorysam_ros.result import Result
+
+COLUMNS = 6
+WIDTH_PX = 320
+_ROWS = ("image", *SENSORS[1:], "labels", "truth")
+_GAP_PX = 4
+_BACKGROUND = 24
+_LIDAR_GAIN = 2.55
+"""A metre is one grey level to the model, which is too dark to see."""
+
+
+class Filmstrip:
+    """Keeps moments that are evenly spread over a replay of unknown length."""
+
+    def __init__(self, label_space: LabelSpace) -> None:
+        self._space = label_space
+        self._columns: list[dict[str, np.ndarray]] = []
+        self._stride = 1
+        self._offered = 0
+
+    def add(self, result: Result, truth: np.ndarray | None) -> None:
+        """Offers a moment, with its true ids ``(H, W)`` where known."""
+        self._offered += 1
+        if (self._offered - 1) % self._stride:
+            return
+        self._columns.append(self._column(result, truth))
+        if len(self._columns) == 2 * COLUMNS:
+            self._columns = self._columns[::2]
+            self._stride *= 2
+
+    def save(self, path: Path) -> None:
+        """Writes the picture; none where there was no moment."""
+        from PIL import Image, ImageDraw
+
+        last = len(self._columns) - 1
+        chosen = np.unique(np.linspace(0, last, COLUMNS).round().astype(int)) if last >= 0 else []
+        columns = [self._columns[index] for index in chosen]
+        names = [name for name in _ROWS if any(name in column for column in columns)]
+        if not names:
+            return
+        height = max(tile.shape[0] for column in columns for tile in column.values())
+        step_x, step_y = WIDTH_PX + _GAP_PX, height + _GAP_PX
+        size = (len(columns) * step_x + _GAP_PX, len(names) * step_y + _GAP_PX)
+        sheet = Image.new("RGB", size, (_BACKGROUND,) * 3)
+        pen = ImageDraw.Draw(sheet)
+        for x, column in enumerate(columns):
+            for y, name in enumerate(names):
+                corner = (_GAP_PX + x * step_x, _GAP_PX + y * step_y)
+                if name in column:
+                    sheet.paste(Image.fromarray(column[name]), corner)
+                note = name if name in column else f"no {name}"
+                at = (corner[0] + 5, corner[1] + 3)
+                pen.text(at, note, fill="white", stroke_width=1, stroke_fill="black")
+        sheet.save(path)
+
+    def _column(self, result: Result, truth: np.ndarray | None) -> dict[str, np.ndarray]:
+        height, width = result.size
+        size = (round(WIDTH_PX * height / width), WIDTH_PX)
+        tiles = {
+            sensor: _sparse(frame.cpu(), size, _LIDAR_GAIN if sensor == "lidar" else 1.0)
+            for sensor, frame in result.frames.items()
+            if sensor != "image"
+        }
+        image = result.readings.get("image")
+        if isinstance(image, ImageReading):
+            tiles["image"] = resize.smooth(torch.from_numpy(np.array(image.pixels)), size)
+        tiles["labels"] = resize.smooth(torch.from_numpy(result.overlay(0.6)), size)
+        if truth is not None:
+            tiles["truth"] = resize.nearest(torch.from_numpy(self._space.colourise(truth)), size)
+        return {name: tile.numpy() for name, tile in tiles.items()}
+
+
+def _sparse(frame: Tensor, size: tuple[int, int], gain: float) -> Tensor:
+    """A frame of single pixels, uint8 ``(H, W, 3)``, made smaller without losing them."""
+    planes = functional.adaptive_max_pool2d(frame.permute(2, 0, 1).float(), size)
+    return (planes * gain).clamp(max=255).to(torch.uint8).permute(1, 2, 0).contiguous()

@@ -1,0 +1,194 @@
+"""What a replay leaves behind: a bag of labels, a filmstrip, and what happened as JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memorysam_ros.bags.filmstrip import Filmstrip
+from memorysam_ros.bags.reader import Bag
+from memorysam_ros.bags.replay import SECOND_NS, Moment, Replay
+from memorysam_ros.bags.topics import TRANSFORMS
+from memorysam_ros.bags.truth import Comparison, Truth
+from memorysam_ros.bags.writer import BagWriter
+from memorysam_ros.pipeline import SENSORS
+from memorysam_ros.result import TOPICS, Result
+
+NODE = "/segment_node"
+WRITTEN = ("output/labels", "output/confidence", "output/color", "output/overlay", "output/points")
+"""The node's topics that are always written."""
+DEBUG = ("output/organized_points", "debug/depth_frame", "debug/events_frame", "debug/lidar_frame")
+"""Those that are written when asked for."""
+
+
+class Results:
+    """Takes the moments of a replay, writes them into a folder and sums them up."""
+
+    def __init__(
+        self, folder: Path, replay: Replay, truth: Truth | None, writer: BagWriter, debug: bool
+    ) -> None:
+        pipeline = replay.pipeline
+        space = pipeline.segmenter.contract.label_space
+        self._folder, self._replay, self._truth, self._writer = folder, replay, truth, writer
+        self._topics = (*WRITTEN, *(DEBUG if debug else ()))
+        if pipeline.parameters.output_size == "network":
+            self._topics += ("output/camera_info",)
+        start_ns = replay.bag.start_ns + round(replay.selection.start_s * SECOND_NS)
+        length_s = min(replay.selection.duration_s, (replay.bag.end_ns - start_ns) / SECOND_NS)
+        self._filmstrip = Filmstrip(space)
+        self._comparison = Comparison(space)
+        self._moments: list[dict[str, Any]] = []
+        self._length_s = length_s
+        self._began = time.perf_counter()
+        info = writer.messages.label_info(writer.messages.header(start_ns, ""), space)
+        writer.write(f"{NODE}/output/label_info", info, start_ns, latched=True)
+        self._copy_transforms(replay.bag, start_ns)
+
+    def add(self, moment: Moment) -> None:
+        """Writes a moment down."""
+        result, truth = moment.result, None
+        line: dict[str, Any] = {
+            "time_s": round(moment.time_s, 6),
+            "stamp_ns": moment.matched.stamp_ns,
+            "leader": moment.matched.leader,
+            "missing": dict(moment.matched.missing),
+        }
+        if result is None:
+            self._moments.append({**line, "sensors": [], "unusable": moment.why})
+            return
+        for topic in self._topics:
+            message = TOPICS[topic][1](
+                result, self._writer.messages, self._replay.pipeline.parameters.overlay_opacity
+            )
+            if message is not None:
+                self._writer.write(f"{NODE}/{topic}", message, moment.time_ns)
+        line |= _told(result)
+        if self._truth is not None:
+            truth = self._truth.at(moment.matched.stamp_ns)
+        if truth is not None and self._truth is not None:
+            condition = self._truth.condition(moment.time_ns)
+            sensors = tuple(line["sensors"])
+            scores = self._comparison.add(result.segmentation.labels, truth, condition, sensors)
+            line |= {"miou": scores.miou_present, "condition": condition}
+        self._filmstrip.add(result, truth)
+        self._moments.append(line)
+
+    def finish(self, facts: dict[str, str]) -> dict[str, Any]:
+        """Writes filmstrip and summary, and returns the latter."""
+        seconds = time.perf_counter() - self._began
+        replay, labelled = self._replay, [m for m in self._moments if "unusable" not in m]
+        self._filmstrip.save(self._folder / "filmstrip.png")
+        summary = {
+            "bag": str(replay.bag.path),
+            "bag_seconds": self._length_s,
+            "warnings": replay.bag.warnings,
+            "model": facts,
+            "inputs": dict(replay.inputs),
+            "sensors": _attendance(replay, labelled),
+            "sets": len(self._moments),
+            "labelled": len(labelled),
+            "counts": dict(sorted(replay.pipeline.matcher.counts.items())),
+            "broken_messages": dict(replay.broken),
+            "first_errors": dict(replay.first_errors),
+            "lost_event_packets": replay.pipeline.lost_packets,
+            "seconds": seconds,
+            "real_time_factor": self._length_s / seconds if seconds else 0.0,
+            "milliseconds": _spread(labelled),
+            "metrics": self._comparison.to_dict(),
+            "moments": self._moments,
+        }
+        text = json.dumps(summary, indent=1)
+        (self._folder / "replay.json").write_text(text + "\n", encoding="utf-8")
+        return summary
+
+    def _copy_transforms(self, bag: Bag, time_ns: int) -> None:
+        """So that viewers can place points and images."""
+        static = {n for n, t in bag.topics.items() if t.msgtype == TRANSFORMS and "static" in n}
+        for raw in bag.messages(static) if static else ():
+            self._writer.write_raw(raw.topic, raw.msgtype, raw.data, time_ns, latched=True)
+
+
+def text(summary: dict[str, Any]) -> str:
+    """A summary in a few lines, for the terminal."""
+    lines = [
+        f"{summary['labelled']} of {summary['sets']} sets labelled in {summary['seconds']:.1f} s, "
+        f"{summary['real_time_factor']:.2g} times real time"
+    ]
+    for name, sensor in summary["sensors"].items():
+        if not sensor["topic"]:
+            lines.append(f"  {name:6} no topic in the bag")
+            continue
+        share = f"in {sensor['sets']} of {summary['labelled']} sets"
+        lines.append(f"  {name:6} {sensor['topic']}: {share}")
+        lines += [f"         {count} x {why}" for why, count in sensor["why_not"].items()]
+    lines += [f"  {what}: {count}" for what, count in summary["counts"].items() if "sets" in what]
+    for topic, count in summary["broken_messages"].items():
+        first = summary["first_errors"][topic]
+        lines.append(f"  {count} messages of {topic} cannot be used; the first: {first}")
+    stages = ", ".join(
+        f"{stage} {ms['p50']:.1f} ({ms['p95']:.1f})"
+        for stage, ms in summary["milliseconds"].items()
+    )
+    if stages:
+        lines.append(f"  milliseconds, p50 (p95): {stages}")
+    metrics = summary["metrics"]
+    if metrics:
+        lines.append(
+            f"  mIoU {metrics['miou_present']:.4f} over the {metrics['classes_present']} classes "
+            f"present, {metrics['miou']:.4f} over all; {metrics['pixels']} pixels"
+        )
+        for kind in ("by_condition", "by_sensors"):
+            if len(metrics[kind]) > 1:
+                lines += [f"    {k}: {v['miou_present']:.4f}" for k, v in metrics[kind].items()]
+    return "\n".join(lines)
+
+
+def _told(result: Result) -> dict[str, Any]:
+    return {
+        "sensors": [sensor for sensor in SENSORS if sensor in result.frames],
+        "held": sorted(result.matched.held),
+        "troubles": dict(result.troubles),
+        "ms": {stage: ns / 1e6 for stage, ns in result.times_ns.items()},
+        "confidence": float(result.segmentation.confidence.mean()) / 255,
+    }
+
+
+def _attendance(replay: Replay, moments: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """For each sensor of the checkpoint: its topic, in how many sets it was, and why not."""
+    topics = {"image": "image", "depth": "depth", "event": "events", "lidar": "points"}
+    attendance = {}
+    for sensor in replay.pipeline.sensors:
+        reasons: Counter[str] = Counter()
+        for moment in moments:
+            if sensor not in moment["sensors"]:
+                why = moment["troubles"].get(sensor) or moment["missing"].get(sensor, "")
+                reasons[_kind_of(why)] += 1
+        attendance[sensor] = {
+            "topic": replay.inputs.get(topics[sensor]),
+            "sets": sum(sensor in moment["sensors"] for moment in moments),
+            "why_not": dict(reasons.most_common(5)),
+        }
+    return attendance
+
+
+def _kind_of(why: str) -> str:
+    """The reason without its figures where it is one of time, so that equal ones count together."""
+    for kind in ("silent for", "nearest is"):
+        if why.startswith(kind):
+            return {"silent for": "silent", "nearest is": "out of tolerance"}[kind]
+    return why
+
+
+def _spread(moments: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    stages = moments[0]["ms"] if moments else {}
+    spread = {}
+    for stage in stages:
+        values = np.array([moment["ms"][stage] for moment in moments])
+        p50, p95 = np.percentile(values, [50, 95])
+        spread[stage] = {"p50": float(p50), "p95": float(p95), "max": float(values.max())}
+    return spread

@@ -1,0 +1,131 @@
+"""Ground truth in a bag, and how the labels compare with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from memorysam_core.frames import resize
+from memorysam_core.labels import LabelSpace
+from memorysam_core.metrics import ConfusionMatrix, Scores
+from memorysam_ros import conversions
+from memorysam_ros.bags.reader import Bag, BagError
+from memorysam_ros.bags.topics import IMAGE
+
+CONDITION_TYPE = "std_msgs/msg/String"
+
+
+class Truth:
+    """Label images of one topic, found by their stamps; to be used as a context.
+
+    It goes through the bag a second time beside the replay, so that it does not matter whether the
+    truth was recorded before or after the sensors.
+    """
+
+    def __init__(self, path: str | Path, topic: str) -> None:
+        self._bag = Bag(path)
+        self._topic = topic
+        self._conditions: list[tuple[int, str]] = []
+
+    def __enter__(self) -> Truth:
+        self._bag.__enter__()
+        try:
+            self._check()
+        except BagError:
+            self._bag.__exit__()
+            raise
+        self._labels = self._read()
+        self._next = next(self._labels, None)
+        self._conditions = self._read_conditions()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bag.__exit__()
+
+    def at(self, stamp_ns: int) -> np.ndarray | None:
+        """True ids ``(H, W)`` at exactly this stamp; None where there are none.
+
+        To be asked for stamps in rising order.
+        """
+        while self._next is not None and self._next[0] < stamp_ns:
+            self._next = next(self._labels, None)
+        if self._next is None or self._next[0] != stamp_ns:
+            return None
+        return self._next[1]
+
+    def condition(self, time_ns: int) -> str:
+        """The condition that held at a time on the bag's clock; empty where the bag says none."""
+        return next((name for at, name in reversed(self._conditions) if at <= time_ns), "")
+
+    def _check(self) -> None:
+        topic = self._bag.topics.get(self._topic)
+        images = sorted(t.name for t in self._bag.topics.values() if t.msgtype == IMAGE)
+        if topic is None or topic.msgtype != IMAGE:
+            raise BagError(
+                f"the bag has no topic {self._topic} of label images; its images are "
+                f"{', '.join(images) or 'none'}"
+            )
+
+    def _read(self) -> Iterator[tuple[int, np.ndarray]]:
+        for raw in self._bag.messages({self._topic}):
+            message = self._bag.deserialise(raw)
+            yield conversions.stamp_ns(message) or raw.time_ns, conversions.label_ids(message)
+
+    def _read_conditions(self) -> list[tuple[int, str]]:
+        topics = {
+            topic.name
+            for topic in self._bag.topics.values()
+            if topic.msgtype == CONDITION_TYPE and topic.name.endswith("condition")
+        }
+        return [
+            (raw.time_ns, conversions.text(self._bag.deserialise(raw)))
+            for raw in (self._bag.messages(topics) if topics else ())
+        ]
+
+
+class Comparison:
+    """Confusion matrices of a replay: of everything, and by condition."""
+
+    def __init__(self, label_space: LabelSpace) -> None:
+        self._space = label_space
+        self.total = self._empty()
+        self.by_condition: dict[str, ConfusionMatrix] = {}
+        self.by_sensors: dict[tuple[str, ...], ConfusionMatrix] = {}
+
+    def add(
+        self, labels: np.ndarray, truth: np.ndarray, condition: str, sensors: tuple[str, ...]
+    ) -> Scores:
+        """Compares one label image, at the truth's size; the figures of this one image."""
+        if labels.shape != truth.shape:
+            size = (truth.shape[0], truth.shape[1])
+            labels = resize.nearest(torch.from_numpy(labels.astype(np.int32)), size).numpy()
+        one = self._empty().update(labels, truth)
+        self.total = self.total + one
+        for groups, key in ((self.by_condition, condition), (self.by_sensors, sensors)):
+            groups[key] = groups.get(key, self._empty()) + one  # type: ignore[call-overload, index]
+        return one.scores()
+
+    def to_dict(self) -> dict:
+        """The figures as plain values; empty where nothing was compared."""
+        scores = self.total.scores()
+        if not scores.pixels:
+            return {}
+        iou = {
+            name: float(scores.iou[index])
+            for index, name in enumerate(self._space.classes)
+            if scores.present[index]
+        }
+        conditions = {name: m.scores().to_dict() for name, m in self.by_condition.items() if name}
+        sensors = {" + ".join(k): m.scores().to_dict() for k, m in self.by_sensors.items()}
+        return {
+            **scores.to_dict(),
+            "iou": iou,
+            "by_condition": conditions,
+            "by_sensors": sensors,
+        }
+
+    def _empty(self) -> ConfusionMatrix:
+        return ConfusionMatrix(len(self._space), self._space.ignore_id)

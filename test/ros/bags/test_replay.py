@@ -1,0 +1,334 @@
+import json
+
+import fake_model
+import numpy as np
+import pytest
+import scene
+from PIL import Image
+
+from memorysam_core.architecture import Architecture
+from memorysam_core.checkpoint import build_model, save_checkpoint
+from memorysam_core.cli import main
+from memorysam_core.contract import InputContract, deliver_modalities
+from memorysam_core.frames import lidar
+from memorysam_core.labels import DELIVER
+from memorysam_core.metrics import ConfusionMatrix
+from memorysam_ros import conversions
+from memorysam_ros.bags import Bag, BagWriter
+from memorysam_ros.bags.replay import Drop, Replay, Selection, static_transforms
+from memorysam_ros.bags.topics import find
+from memorysam_ros.parameters import from_values
+from memorysam_ros.pipeline import Pipeline
+
+from .conftest import MAKE, MS, SENSORS, START_NS, stamps, truth_at, write_drive
+
+
+def replayed(path, given=(), values=(), **selection):
+    """The moments of a bag under the fake model."""
+    with Bag(path) as bag:
+        given = {"events": SENSORS["event"][3], **dict(given)}
+        inputs = find((t for t in bag.topics.values() if "truth" not in t.name), given)
+        parameters = from_values({"event.source": "image", **dict(values)})
+        pipeline = Pipeline(fake_model.FakeModel(), parameters, static_transforms(bag))
+        replay = Replay(bag, inputs, pipeline, Selection(**selection))
+        return list(replay), replay
+
+
+def nearest(sensor: str, stamp: int, seconds: float = 3.0) -> int:
+    return min(stamps(sensor, seconds), key=lambda other: abs(other - stamp))
+
+
+def test_every_image_is_labelled_once_in_order_as_the_model_alone_would(drive):
+    moments, _ = replayed(drive)
+    assert [m.matched.stamp_ns for m in moments] == stamps("image", 3.0)
+    model = fake_model.FakeModel()
+    for moment in moments:
+        used = {name: r[0].stamp_ns for name, r in moment.matched.readings.items()}
+        assert used == {name: nearest(name, used["image"]) for name in SENSORS}
+        frames = scene.frames_at(model.contract, model.size, used)
+        expected = model.segment(frames, (scene.CAMERA.height, scene.CAMERA.width))
+        np.testing.assert_array_equal(moment.result.segmentation.labels, expected.labels)
+
+
+def test_the_same_bag_gives_the_same_labels_whatever_its_storage(drive, tmp_path):
+    other = write_drive(tmp_path / "drive.db3", storage="sqlite3")
+    runs = [replayed(path)[0] for path in (drive, drive, other)]
+    bytes_of = [[m.result.segmentation.labels.tobytes() for m in run] for run in runs]
+    assert bytes_of[0] == bytes_of[1] == bytes_of[2]
+    assert [m.time_ns for m in runs[0]] == [m.time_ns for m in runs[2]]
+
+
+def test_every_start_and_duration(drive):
+    all_stamps = stamps("image", 3.0)
+    some, _ = replayed(drive, every=4)
+    assert [m.matched.stamp_ns for m in some] == all_stamps[::4]
+    part, _ = replayed(drive, start_s=1.0, duration_s=1.0)
+    assert [m.matched.stamp_ns for m in part] == all_stamps[10:20]
+    assert all(m.result is not None for m in part)
+
+
+def test_a_dropped_sensor_is_missing_while_it_is_dropped(drive):
+    moments, _ = replayed(drive, drops=(Drop("lidar", 1.0, 2.0), Drop("depth")))
+    for moment in moments:
+        at_s = (moment.matched.stamp_ns - START_NS) / 1e9
+        # The scan of 2.013 s comes too late for 2.0 s, which does not wait for a silent sensor.
+        assert ("lidar" in moment.result.frames) == (not 0.95 < at_s < 2.05), at_s
+        assert "depth" not in moment.result.frames and "event" in moment.result.frames
+
+
+def test_a_dropped_camera_is_stood_in_for(tmp_path):
+    path = write_drive(tmp_path / "drive", seconds=5.0)
+    moments, _ = replayed(path, drops=(Drop("image", 1.0),))
+    leaders = {m.matched.leader for m in moments if m.time_s > 2.5}
+    assert leaders == {"depth"}
+    assert all(m.result is not None for m in moments)
+
+
+@pytest.mark.parametrize(
+    ("text", "drop"),
+    [
+        ("lidar@8-12", Drop("lidar", 8, 12)),
+        ("image@1.5-", Drop("image", 1.5)),
+        ("event", Drop("event")),
+    ],
+)
+def test_drops(text, drop):
+    assert Drop.parse(text) == drop
+
+
+@pytest.mark.parametrize("text", ["radar@1-2", "lidar@", "lidar@2-1", "lidar@a-b", "lidar@1-1.2.3"])
+def test_wrong_drops(text):
+    with pytest.raises(ValueError, match=r"lidar@8-12.*image, depth, event, lidar"):
+        Drop.parse(text)
+
+
+@pytest.mark.parametrize("wrong", [{"every": 0}, {"start_s": -1}, {"duration_s": 0}])
+def test_wrong_selections(wrong):
+    with pytest.raises(ValueError, match="give a whole number"):
+        Selection(**wrong)
+
+
+# --- quirks of the field
+
+
+def test_zero_stamps_are_taken_for_the_time_of_recording(tmp_path):
+    with BagWriter(tmp_path / "bag") as writer:
+        for number in range(5):
+            time_ns = START_NS + number * 100 * MS
+            image = scene.message_at("image", time_ns, MAKE)
+            image.header.stamp = writer.messages.header(0, "").stamp
+            writer.write("/front/image_raw", image, time_ns)
+            depth = scene.message_at("depth", time_ns, MAKE)
+            writer.write("/front/depth/image_raw", depth, time_ns + 3 * MS)
+    moments, replay = replayed(tmp_path / "bag", {"events": ""})
+    assert [m.matched.stamp_ns for m in moments] == [START_NS + n * 100 * MS for n in range(5)]
+    assert all({"image", "depth"} == set(m.result.frames) for m in moments)
+    assert replay.pipeline.matcher.counts["image: zero stamp"] == 5
+
+
+def test_garbage_between_messages_costs_only_itself(tmp_path):
+    path = write_drive(tmp_path / "drive", seconds=1.0)
+    with Bag(path) as bag, BagWriter(tmp_path / "bag") as writer:
+        for raw in bag.messages():
+            writer.write_raw(raw.topic, raw.msgtype, raw.data, raw.time_ns)
+            if raw.topic == "/lidar/points":
+                writer.write_raw(raw.topic, raw.msgtype, raw.data[:37], raw.time_ns + 1)
+    clean, _ = replayed(path)
+    moments, replay = replayed(tmp_path / "bag")
+    assert replay.broken == {"/lidar/points": 10}
+    assert "is no sensor_msgs/msg/PointCloud2" in replay.first_errors["/lidar/points"]
+    for one, other in zip(clean, moments, strict=True):
+        assert (one.result.segmentation.labels == other.result.segmentation.labels).all()
+
+
+def test_a_message_that_cannot_be_converted_is_told_in_its_set(tmp_path):
+    wrong = scene.message_at("lidar", START_NS + 413 * MS, MAKE)
+    wrong.fields = wrong.fields[:2]
+    path = write_drive(
+        tmp_path / "drive", 1.0, extra=[(START_NS + 400 * MS, "/lidar/points", wrong)]
+    )
+    moments, _ = replayed(path)
+    troubles = [m.result.troubles for m in moments if m.result.troubles]
+    assert len(troubles) == 1 and "no usable z" in troubles[0]["lidar"]
+
+
+def test_a_required_sensor_that_cannot_be_used_is_said_to_be_why(tmp_path):
+    path = write_drive(tmp_path / "drive", 0.5)
+    with Bag(path) as bag, BagWriter(tmp_path / "no_tf") as writer:
+        for raw in bag.messages():
+            if raw.topic != "/tf_static":
+                writer.write_raw(raw.topic, raw.msgtype, raw.data, raw.time_ns)
+    moments, _ = replayed(tmp_path / "no_tf", values={"lidar.policy": "required"})
+    assert moments and all(m.result is None for m in moments)
+    assert "'lidar' and 'camera' are not in tf_static" in moments[0].why or (
+        "'camera' and 'lidar' are not in tf_static" in moments[0].why
+    )
+
+
+def test_camera_info_that_comes_after_the_first_image_is_known_before(tmp_path):
+    path = write_drive(tmp_path / "drive", 0.5)
+    late = tmp_path / "late"
+    with Bag(path) as bag, BagWriter(late) as writer:
+        infos = list(bag.messages({"/front/camera_info"}))
+        for raw in bag.messages(set(bag.topics) - {"/front/camera_info"}):
+            writer.write_raw(raw.topic, raw.msgtype, raw.data, raw.time_ns)
+        writer.write_raw(infos[0].topic, infos[0].msgtype, infos[0].data, bag.end_ns)
+    moments, _ = replayed(late)
+    assert all("lidar" in m.result.frames for m in moments[1:])
+
+
+# --- real recordings
+
+
+def test_the_kitti_recording(shared_data):
+    with Bag(shared_data / "kitti_bag") as bag:
+        inputs = find(bag.topics.values(), {})
+        pipeline = Pipeline(fake_model.FakeModel(), from_values({}), static_transforms(bag))
+        moments = list(Replay(bag, inputs, pipeline))
+    assert [m.matched.stamp_ns - 1317042733000000000 for m in moments] == [3 * MS, 103 * MS]
+    seen = []
+    for moment in moments:
+        result = moment.result
+        assert result.segmentation.labels.shape == (375, 1242)
+        assert set(result.frames) == {"image", "lidar"}
+        assert {"depth", "event"} == set(moment.matched.missing)
+        seen.append(len(lidar.look(result.readings["lidar"], result.view()).pixel))
+    assert seen == [18_630, 20_210]
+
+
+def test_recorded_event_packets_beside_a_camera(shared_data, tmp_path):
+    with (
+        Bag(shared_data / "event_packets" / "test_events_1") as bag,
+        BagWriter(tmp_path / "bag") as writer,
+    ):
+        lines = [(raw.time_ns, raw) for raw in bag.messages()]
+        for time_ns in range(bag.start_ns, bag.end_ns, 100 * MS):
+            lines.append((time_ns, None))
+        for time_ns, raw in sorted(lines, key=lambda line: line[0]):
+            if raw is None:
+                writer.write("/camera/image_raw", scene.message_at("image", time_ns, MAKE), time_ns)
+            else:
+                writer.write_raw(raw.topic, raw.msgtype, raw.data, time_ns)
+    moments, replay = replayed(
+        tmp_path / "bag", {"events": "/event_camera/events"}, {"event.source": "packets"}
+    )
+    assert len(moments) == 21
+    assert replay.pipeline.lost_packets == 0
+    with_events = [m for m in moments if "event" in m.result.frames]
+    assert len(with_events) >= 19
+    fired = [int((m.result.frames["event"] > 0).any(2).sum()) for m in with_events[1:]]
+    assert min(fired) > 20, fired  # of 32 x 64 pixels
+
+
+# --- the command
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "nano.safetensors"
+    contract = InputContract(deliver_modalities("log_depth"), DELIVER, (64, 96))
+    save_checkpoint(path, build_model(Architecture("nano", num_classes=25)), contract)
+    return str(path)
+
+
+COMMAND = ["--topic", "events:=/event_camera/events_image", "--device", "cpu"]
+
+
+def read_labels(path) -> dict[int, np.ndarray]:
+    with Bag(path) as bag:
+        messages = [bag.deserialise(r) for r in bag.messages({"/segment_node/output/labels"})]
+    assert all(conversions.frame_id(m) == "camera" for m in messages)
+    return {conversions.stamp_ns(m): conversions.label_ids(m) for m in messages}
+
+
+def test_the_command(drive, checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["replay", checkpoint, str(drive), *COMMAND]
+    labels_and_drop = ["--labels", "/truth/labels", "--drop", "lidar@1-2", "--debug-frames"]
+    assert main([*command, *labels_and_drop]) == 0
+    told = capsys.readouterr().out
+    assert "30 of 30 sets labelled" in told and "mIoU" in told
+    found = read_labels("drive_labels/bag")
+    assert list(found) == stamps("image", 3.0)
+
+    summary = json.loads((tmp_path / "drive_labels" / "replay.json").read_text())
+    confusion = ConfusionMatrix(25)
+    for stamp, labels in found.items():
+        confusion.update(labels, truth_at(stamp))
+    assert summary["metrics"]["miou"] == pytest.approx(confusion.scores().miou, abs=1e-12)
+    assert summary["metrics"]["pixels"] == 30 * 91 * 160
+    assert sum(v["pixels"] for v in summary["metrics"]["by_sensors"].values()) == 30 * 91 * 160
+    assert summary["sensors"]["lidar"]["sets"] == 19
+    assert summary["sensors"]["image"]["topic"] == "/front/image_raw"
+
+    with Bag("drive_labels/bag") as bag:
+        counts = {name.removeprefix("/segment_node/"): t.count for name, t in bag.topics.items()}
+    images = ("output/labels", "output/confidence", "output/color", "output/overlay")
+    assert {counts[name] for name in (*images, "debug/depth_frame")} == {30}
+    assert counts["output/points"] == counts["debug/lidar_frame"] == 19
+    assert counts["/tf_static"] == counts["output/label_info"] == 1
+    strip = Image.open(tmp_path / "drive_labels" / "filmstrip.png")
+    assert strip.width == 6 * 324 + 4 and strip.height == 6 * (192 + 4) + 4
+
+    assert main([*command, "-o", "again"]) == 0
+    assert main([*command, "-o", "once_more"]) == 0
+    again, once_more = read_labels("again/bag"), read_labels("once_more/bag")
+    assert all((again[stamp] == once_more[stamp]).all() for stamp in found)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["again", "drive_labels", "once_more"]
+
+
+def test_an_interrupted_replay_leaves_nothing(drive, checkpoint, tmp_path, monkeypatch):
+    calls = []
+
+    def interrupted(self, matched):
+        calls.append(matched)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return process(self, matched)
+
+    process = Pipeline.process
+    monkeypatch.setattr(Pipeline, "process", interrupted)
+    output = tmp_path / "out"
+    assert main(["replay", checkpoint, str(drive), *COMMAND, "-o", str(output)]) == 130
+    assert len(calls) == 3 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--topic", "image:=/nowhere"], "no topic /nowhere for image"),
+        (["--topic", "/front"], "INPUT:=TOPIC"),
+        (["--drop", "radar"], "lidar@8-12"),
+        (["--labels", "/nowhere"], "no topic /nowhere of label images"),
+        (["--every", "0"], "every is 0"),
+        (["-o", "/"], "exists already"),
+    ],
+)
+def test_errors_of_the_command(drive, checkpoint, tmp_path, monkeypatch, capsys, words, complaint):
+    monkeypatch.chdir(tmp_path)
+    assert main(["replay", checkpoint, str(drive), *COMMAND, *words]) == 2
+    assert complaint in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bag_without_sensors(checkpoint, tmp_path, capsys):
+    with BagWriter(tmp_path / "bag") as writer:
+        writer.write("/a", writer.messages.header(0, ""), 0)
+    assert main(["replay", checkpoint, str(tmp_path / "bag"), "-o", str(tmp_path / "out")]) == 2
+    assert "no topic of a sensor; it has /a (std_msgs/msg/Header)" in capsys.readouterr().err
+
+
+def test_truth_by_condition(checkpoint, tmp_path, capsys):
+    text = MAKE("std_msgs/msg/String", data="night")
+    other = MAKE("std_msgs/msg/String", data="fog")
+    conditions = [
+        (START_NS, "/sim/condition", text),
+        (START_NS + 1500 * MS, "/sim/condition", other),
+    ]
+    path = write_drive(tmp_path / "drive", 3.0, extra=conditions)
+    words = ["--labels", "/truth/labels", "-o", str(tmp_path / "out")]
+    assert main(["replay", checkpoint, str(path), *COMMAND, *words]) == 0
+    metrics = json.loads((tmp_path / "out" / "replay.json").read_text())["metrics"]
+    assert set(metrics["by_condition"]) == {"night", "fog"}
+    assert metrics["by_condition"]["night"]["pixels"] == pytest.approx(15 * 91 * 160, abs=91 * 160)
+    assert "night: 0." in capsys.readouterr().out
