@@ -225,3 +225,10 @@ def test_constraints_are_pins_that_hold_here() -> None:
 def test_installed_version_is_the_one_of_this_tree() -> None:
     assert Path(memorysam_core.__path__[0]).resolve() == ROOT / "memorysam_core"
     assert importlib.metadata.version("memorysam_ros") == configuration()["metadata"]["version"]
+
+
+def test_an_incomplete_tree_is_told(tmp_path: Path) -> None:
+    done = run(sys.executable, ROOT / ".ci/check_install_tree.py", tmp_path)
+    assert done.returncode == 1
+    for missing in ("share/memorysam_ros/package.xml", "lib/memorysam_ros/segment_node"):
+        assert f"{tmp_path / missing} is missing" in done.stdout
