@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from memorysam_core.report import figures, pictures
 from memorysam_core.report.data import Group, Moment, ReportData
-from memorysam_core.report.words import clock, listed, milliseconds, percent, plain, title
+from memorysam_core.report.words import clock, date, milliseconds, percent, plain, title
 
 COMPARED = 3
 """Groups of sets whose IoU by class is shown side by side."""
@@ -41,7 +41,7 @@ def render(report: ReportData) -> str:
     """The page."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_plain)
     environment.filters.update(
-        title=title, percent=percent, clock=clock, milliseconds=milliseconds, listed=listed
+        title=title, percent=percent, clock=clock, date=date, milliseconds=milliseconds
     )
     folder = resources.files("memorysam_core.report")
     template = environment.from_string((folder / "template.html").read_text(encoding="utf-8"))

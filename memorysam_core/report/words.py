@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
 import re
-from collections.abc import Sequence
 
 _TITLES = {"image": "camera", "lidar": "LiDAR", "event": "events", "aolp": "AoLP", "dolp": "DoLP"}
 
@@ -13,11 +13,13 @@ def title(sensor: str) -> str:
     return _TITLES.get(sensor, sensor)
 
 
-def listed(words: Sequence[str]) -> str:
-    """``a, b and c``."""
-    if len(words) < 2:
-        return "".join(words)
-    return f"{', '.join(words[:-1])} and {words[-1]}"
+def date(iso: str) -> str:
+    """``2026-07-01 14:05 UTC``; what cannot be read stays as it is."""
+    try:
+        when = datetime.datetime.fromisoformat(iso)
+    except ValueError:
+        return iso
+    return when.strftime("%Y-%m-%d %H:%M") + (" UTC" if when.tzinfo else "")
 
 
 def percent(fraction: float | None) -> str:
