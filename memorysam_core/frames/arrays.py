@@ -38,8 +38,19 @@ def like(tensor: Tensor, example: T) -> T:
     return tensor if isinstance(example, Tensor) else tensor.cpu().numpy()
 
 
+# On the CPU, NumPy compares numbers and finds the true ones several times faster than torch.
+
+
+def between(values: Tensor, low: float, high: float) -> Tensor:
+    """Where ``low <= values < high``, bool of the same shape; NaN is nowhere."""
+    if values.device.type == "cpu":
+        array = values.numpy()
+        return torch.from_numpy((array >= low) & (array < high))
+    return (values >= low) & (values < high)
+
+
 def indices_where(mask: Tensor) -> Tensor:
-    """Where a mask ``(N,)`` is true, int64, rising. On the CPU by NumPy: thrice as fast."""
+    """Where a mask ``(N,)`` is true, int64, rising."""
     if mask.device.type == "cpu":
         return torch.from_numpy(np.flatnonzero(mask.numpy()))
     return mask.nonzero().squeeze(1)

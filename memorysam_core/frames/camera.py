@@ -21,8 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memorysam_core.frames.arrays import like, tensor_of
+from memorysam_core.frames.arrays import between, like, tensor_of
 from memorysam_core.frames.distortion import COEFFICIENTS, distort, largest_radius, undistort
+
+_NEAREST_M = 1e-6
+"""What is nearer than this along the optical axis counts as behind the camera."""
 
 ArrayT = TypeVar("ArrayT", np.ndarray, Tensor)
 
@@ -147,17 +150,20 @@ class Camera:
 
         ``u`` and ``v`` mean nothing where no ray leads.
         """
-        seen = z > 0
+        seen = between(z, _NEAREST_M, float("inf"))
         inverse = z.reciprocal()
         if any(self.shift_m):
             x, y = x + self.shift_m[0], y + self.shift_m[1]
-        x, y = x * inverse, y * inverse
         if self.distorted:
+            x, y = x * inverse, y * inverse
             limit = largest_radius(self.model, self.distortion)
-            seen = seen & (x * x + y * y <= limit * limit)
+            seen = seen & between(x * x + y * y, 0, limit * limit)
             x, y = distort(self.model, self.distortion, x, y)
-        u, v = x * self.fx + self.cx, y * self.fy + self.cy
-        inside = seen & (u >= 0) & (u < self.width) & (v >= 0) & (v < self.height)
+            u, v = x.mul_(self.fx).add_(self.cx), y.mul_(self.fy).add_(self.cy)
+        else:
+            u = torch.addcmul(z.new_tensor(self.cx), x, inverse, value=self.fx)
+            v = torch.addcmul(z.new_tensor(self.cy), y, inverse, value=self.fy)
+        inside = seen & between(u, 0, self.width) & between(v, 0, self.height)
         return u, v, inside, seen
 
     def unproject(self, uv: ArrayT, z: ArrayT) -> ArrayT:

@@ -73,7 +73,7 @@ def look(
 def draw_lidar(view: PointsInView, how: LidarRange) -> tuple[Tensor, Tensor]:
     """The frame, uint8 ``(H, W, 3)``, and each pixel's point, int32 ``(H, W)``, -1 for none."""
     x, y, z = view.xyz.unbind(1)
-    distance = z if how.distance == "z" else (x * x + y * y + z * z).sqrt()
+    distance = (z if how.distance == "z" else (x * x + y * y + z * z).sqrt()).float()
     drawn = distance <= how.max_range_m
     if how.remove_occluded:
         drawn &= view.visible

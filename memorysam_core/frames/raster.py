@@ -1,4 +1,4 @@
-"""The z-buffer that LiDAR frames and depth registration share."""
+"""The z-buffer of LiDAR frames."""
 
 from __future__ import annotations
 
@@ -7,21 +7,14 @@ from torch import Tensor
 
 from memorysam_core.frames.arrays import indices_where
 
-_EMPTY = torch.iinfo(torch.int64).max
-
 
 def nearest_in_pixel(pixel: Tensor, distance: Tensor, drawn: Tensor, pixels: int) -> Tensor:
     """Indices of the points that are the nearest of their pixel, int64 ``(M,)``, rising.
 
     ``pixel`` ``(N,)`` is each point's flat pixel below ``pixels``, int64; ``distance`` ``(N,)`` is
-    positive; ``drawn`` ``(N,)`` says which take part. Of two points at the very same distance the
-    one of lower index wins, so that the result is the same on every device and in every run.
+    float32; ``drawn`` ``(N,)`` says which take part. Points at the very same distance in one pixel
+    are all given: what is drawn of them is the same.
     """
-    # A positive float's bits, read as a whole number, rise with it: one minimum over pairs of
-    # (distance, index), packed in 64 bits, finds the nearest without sorting.
-    bits = distance.to(torch.float32).contiguous().view(torch.int32).to(torch.int64)
-    key = (bits << 32).bitwise_or_(torch.arange(len(pixel), device=pixel.device))
-    key.masked_fill_(~drawn, _EMPTY)
-    nearest = torch.full((pixels,), _EMPTY, dtype=torch.int64, device=pixel.device)
-    nearest.scatter_reduce_(0, pixel, key, "amin")
-    return indices_where((nearest.index_select(0, pixel) == key) & drawn)
+    nearest = torch.full((pixels,), torch.inf, device=pixel.device)
+    nearest.scatter_reduce_(0, pixel, distance.masked_fill(~drawn, torch.inf), "amin")
+    return indices_where((nearest.index_select(0, pixel) == distance).logical_and_(drawn))
