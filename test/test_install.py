@@ -66,13 +66,13 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_holds_every_module(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = module_files(ROOT / "memorysam_core") | module_files(ROOT / "memorysam_ros")
-    assert expected <= names, "a folder without __init__.py is not installed"
+    assert not expected - names, "is an __init__.py missing?"
     assert not any(name.startswith(("test/", "training/", "memorysam_training/")) for name in names)
 
 
 def test_training_wheel_holds_every_module(wheel: Path) -> None:
     names = set(zipfile.ZipFile(next(wheel.parent.glob("memorysam_training-*.whl"))).namelist())
-    assert module_files(ROOT / "training" / "memorysam_training") <= names
+    assert not module_files(ROOT / "training" / "memorysam_training") - names
     assert not any(name.startswith("memorysam_core/") for name in names)
 
 
@@ -232,3 +232,10 @@ def test_an_incomplete_tree_is_told(tmp_path: Path) -> None:
     assert done.returncode == 1
     for missing in ("share/memorysam_ros/package.xml", "lib/memorysam_ros/segment_node"):
         assert f"{tmp_path / missing} is missing" in done.stdout
+
+
+def test_all_three_packages_import_from_elsewhere(tmp_path: Path) -> None:
+    """In the way in which they are installed here, editable or not."""
+    code = "import memorysam_core, memorysam_ros, memorysam_training"
+    done = run(sys.executable, "-c", code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
