@@ -19,6 +19,8 @@ MS = 1_000_000
 
 _TOLERATED = 0.1
 """Share of sets that may lack a sensor before its diagnostic warns."""
+_PATIENCE_S = 2.0
+"""Time beyond its normal silence that a sensor has for its first message."""
 
 
 class Level(IntEnum):
@@ -38,6 +40,8 @@ class Status:
     level: Level
     message: str
     values: Mapping[str, str] = field(default_factory=dict)
+    brief: str = ""
+    """The message in two or three words."""
     logged: bool = True
     """Whether a change into this state is worth a line in the log."""
 
@@ -117,7 +121,10 @@ class Diagnostics:
         silent_after_ns: int = S,
         window_ns: int = 10 * S,
     ) -> None:
-        """``sensors``: those subscribed, and whether each is required; ``began_ns``: now."""
+        """``sensors``: those subscribed, and whether each is required; ``began_ns``: now.
+
+        Shares and counts in a report are those of the last ``window_ns``.
+        """
         self.sensors = {name: SensorHealth(name, need) for name, need in sensors.items()}
         self.stages = StageTimes()
         self.counts: Counter[str] = Counter()
@@ -152,38 +159,43 @@ class Diagnostics:
         return now - before
 
     def _sensor(self, health: SensorHealth, steady_ns: int, recent: Counter[str]) -> Status:
-        silence = health.silence_s(steady_ns)
-        rate = health.rate_hz(steady_ns)
+        silence_s = health.silence_s(steady_ns)
         prefix = f"{health.name}: "
+        own = {k.removeprefix(prefix): n for k, n in recent.items() if k.startswith(prefix)}
+        rate_hz = health.rate_hz(steady_ns)
         values = {
-            "rate (Hz)": f"{rate:.1f}",
-            "age (s)": "never" if silence is None else f"{silence:.2f}",
+            "rate (Hz)": f"{rate_hz:.1f}",
+            "age (s)": "never" if silence_s is None else f"{silence_s:.2f}",
             "latency (ms)": f"{health.latency_ms:.1f}" if health.total else "unknown",
             "messages": str(health.total),
-            **{k[len(prefix) :]: str(v) for k, v in sorted(recent.items()) if k.startswith(prefix)},
+            **{key: str(own[key]) for key in sorted(own)},
             "last error": health.last_error,
         }
-        missing, sets = recent[f"{prefix}missing"], _sets(recent)
-        waited_s = (steady_ns - self._began_ns) / S
-        note = f": {health.note}" if health.note else ""
-        if silence is None and waited_s < self._silent_after_s + 2:
-            level, message = Level.OK, "waiting for the first message"
-        elif silence is None:
-            level, message = Level.STALE, f"nothing ever arrived{note}"
-        elif silence > self._silent_after_s:
-            level, message = Level.STALE, f"silent for {silence:.1f} s{note}"
-        elif health.trouble:
-            level, message = Level.ERROR, health.trouble
-        elif missing > _TOLERATED * sets:
-            late = f", {recent[f'{prefix}late']} of its readings came too late"
-            message = f"missing in {missing} of {sets} sets" + late * bool(recent[f"{prefix}late"])
-            level = Level.WARN
-        else:
-            level, message = Level.OK, f"{rate:.1f} Hz"
-        if health.required and level is Level.STALE:
-            level = Level.ERROR
-        expected = silence is None and level is Level.OK
-        return Status(f"sensor {health.name}", level, message, values, logged=not expected)
+        level, brief, message = self._condition(health, steady_ns, own, _sets(recent))
+        logged = level is not Level.OK or health.total > 0
+        return Status(f"sensor {health.name}", level, message, values, brief, logged)
+
+    def _condition(
+        self, health: SensorHealth, steady_ns: int, own: Mapping[str, int], sets: int
+    ) -> tuple[Level, str, str]:
+        """Level, brief and full message of a sensor; ``own`` are its counts within the window."""
+        silence_s, waited_s = health.silence_s(steady_ns), (steady_ns - self._began_ns) / S
+        missing, late = own.get("missing", 0), own.get("late", 0)
+        if silence_s is None and waited_s < self._silent_after_s + _PATIENCE_S:
+            return Level.OK, "waiting", "waiting for the first message"
+        if silence_s is None or silence_s > self._silent_after_s:
+            level = Level.ERROR if health.required else Level.STALE
+            never = "nothing ever arrived"
+            brief = never if silence_s is None else f"silent for {silence_s:.1f} s"
+            return level, brief, f"{brief}: {health.note}" if health.note else brief
+        if health.trouble:
+            return Level.ERROR, "unusable", health.trouble
+        if missing > _TOLERATED * sets:
+            message = f"missing in {missing} of {sets} sets"
+            more = f", {late} of its readings came too late" if late else ""
+            return Level.WARN, message, message + more
+        rate = f"{health.rate_hz(steady_ns):.1f} Hz"
+        return Level.OK, rate, rate
 
     def _whole(
         self, sensors: list[Status], recent: Counter[str], facts: Mapping[str, str], idle: bool
@@ -260,4 +272,4 @@ def _sets(counts: Mapping[str, int]) -> int:
 
 
 def _name(statuses: list[Status]) -> str:
-    return "; ".join(f"{s.name.removeprefix('sensor ')} ({s.message})" for s in statuses)
+    return "; ".join(f"{s.name.removeprefix('sensor ')} ({s.brief})" for s in statuses)

@@ -141,6 +141,7 @@ class Matcher:
         }
         self._may_lead: set[str] = set()
         self._arrivals: dict[str, int] = {}
+        self._awake_since: dict[str, int] = {}
         self._open: deque[_Open] = deque()
         self._closed: deque[tuple[int, Mapping[str, str]]] = deque(maxlen=16)
         self._last_lead_ns: int | None = None
@@ -159,6 +160,8 @@ class Matcher:
         """
         rule = self._rules[sensor]
         now_ns = self._advance(now_ns)
+        if sensor not in self._arrivals or self.silent(sensor, now_ns):
+            self._awake_since[sensor] = now_ns
         leading = self.leader(now_ns) == sensor or sensor == self.rules.leader.name
         self._arrivals[sensor] = now_ns
         begin = stamp_ns + rule.offset_ns
@@ -193,12 +196,18 @@ class Matcher:
         (self._may_lead.add if allowed else self._may_lead.discard)(sensor)
 
     def leader(self, now_ns: int) -> str:
-        """The sensor that leads at that time."""
+        """The sensor that leads at that time.
+
+        A follower must have been heard for as long as the leader was not: where all sensors pause
+        and go on together, as between two bags, the leader is not missing.
+        """
         first = self.rules.leader
         if first.policy == "optional" and self.silent(first.name, now_ns):
             for rule in self.rules.followers:
                 able = rule.name in self._may_lead and not rule.window_ns
-                if able and not self.silent(rule.name, now_ns):
+                awake_ns = now_ns - self._awake_since.get(rule.name, now_ns)
+                alive = awake_ns > self.rules.silent_after_ns
+                if able and alive and not self.silent(rule.name, now_ns):
                     return rule.name
         return first.name
 
@@ -225,6 +234,7 @@ class Matcher:
         if now_ns < self._now_ns - self.rules.jump_ns:
             self.flush("the clock jumped back")
             self._arrivals.clear()
+            self._awake_since.clear()
             self._began_ns, self._now_ns = None, now_ns
         self._now_ns = max(self._now_ns, now_ns)
         if self._began_ns is None:

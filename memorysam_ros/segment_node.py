@@ -34,6 +34,8 @@ from memorysam_ros.worker import Worker
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 NEVER_S = 3600.0
+REPORTS_SHOWN = 10
+"""Diagnostics show what happened since so many reports ago."""
 
 
 class SegmentNode(LifecycleNode):
@@ -102,7 +104,9 @@ class SegmentNode(LifecycleNode):
         parameters = self._pipeline.parameters
         required = {s: getattr(parameters, s).policy == "required" for s in self._pipeline.sensors}
         silent_ns = self._pipeline.matcher.rules.silent_after_ns
-        self._diagnostics = Diagnostics(required, time.monotonic_ns(), silent_ns)
+        window_ns = round(REPORTS_SHOWN * parameters.diagnostics_period * 1e9)
+        began_ns = time.monotonic_ns()
+        self._diagnostics = Diagnostics(required, began_ns, silent_ns, window_ns)
         self._worker = Worker(self._label, self._failed)
         sensors = self._pipeline.sensors
         self._inputs = Inputs(self, parameters, sensors, self._on_message, self._on_camera_info)

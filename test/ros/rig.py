@@ -23,6 +23,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from scene import POSE, camera_info, message_at
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
+from memorysam_ros.conversions import stamp_ns
+
 HERE = Path(__file__).parent
 S = 1_000_000_000
 MS = 1_000_000
@@ -119,10 +121,12 @@ class Rig:
         self.node.destroy_subscription(self._subscriptions.pop(f"/segment_node/{topic}"))
 
     def outputs(self, topic: str = "output/labels") -> list:
-        return self.received[f"/segment_node/{topic}"]
+        """What came of the images sent since :meth:`clear`, and not of earlier ones."""
+        first = self.sent["image"][0] if self.sent["image"] else 0
+        return [m for m in self.received[f"/segment_node/{topic}"] if stamp_ns(m) >= first]
 
     def stamps(self, topic: str = "output/labels") -> list[int]:
-        return [m.header.stamp.sec * S + m.header.stamp.nanosec for m in self.outputs(topic)]
+        return [stamp_ns(m) for m in self.outputs(topic)]
 
     def status(self, name: str = "segmentation"):
         """The last diagnostic of that name, or None."""
@@ -132,10 +136,17 @@ class Rig:
                     return status
         return None
 
-    def wait(self, condition, what: str, seconds: float = 20.0):
+    def seen(self) -> dict[str, str]:
+        """Every value of the diagnostics since :meth:`clear`, the last of each."""
+        arrays = self.received["/diagnostics"]
+        return {v.key: v.value for a in arrays for s in a.status for v in s.values}
+
+    def wait(self, condition, what, seconds: float = 8.0):
+        """Until the condition holds; ``what``, or what it returns, is told if it never does."""
         end = time.monotonic() + seconds
         while not (found := condition()):
-            assert time.monotonic() < end, f"timed out: {what}"
+            if time.monotonic() > end:
+                raise AssertionError(f"timed out: {what() if callable(what) else what}")
             time.sleep(0.005)
         return found
 
@@ -186,6 +197,28 @@ class Rig:
             time.sleep(max(0.0, begin + due - time.monotonic()))
             if message is not None:
                 self.send(name, stamp, message)
+
+    def restart(self, sensor: str) -> None:
+        """The driver of a sensor ends and another one starts."""
+        old = self.publishers[sensor]
+        new = self.node.create_publisher(TOPICS[sensor], old.topic_name, old.qos_profile)
+        self.publishers[sensor] = new
+        self.node.destroy_publisher(old)
+        self.wait(new.get_subscription_count, f"the node finding the new {sensor}")
+
+    def clear(self) -> None:
+        """Forgets what was sent and received so far."""
+        self.sent.clear()
+        for messages in self.received.values():
+            messages.clear()
+
+    def settle(self, quiet_s: float = 0.5) -> None:
+        """Until no more labels come of what was sent."""
+        count, since = -1, 0.0
+        while count != len(self.outputs()) or time.monotonic() - since < quiet_s:
+            if count != len(self.outputs()):
+                count, since = len(self.outputs()), time.monotonic()
+            time.sleep(0.01)
 
     def close(self) -> None:
         self._executor.shutdown()

@@ -173,18 +173,33 @@ def test_a_calibrated_sensor_leads_while_the_camera_is_silent():
     matcher = Matcher(rules(*followers, silent_after_ns=1 * S))
     matcher.allow_lead("lidar")
     matcher.add("image", 0, None, 0)
-    assert len(matcher.tick(100 * MS)) == 1
-    for ms in (1000, 1100, 1200):
-        matcher.add("depth", ms * MS, None, ms * MS)
-        out = matcher.add("lidar", (ms + 5) * MS, None, (ms + 5) * MS)
-        out += matcher.tick((ms + 50) * MS)
-    (last,) = matcher.tick(1305 * MS)
-    assert last.leader == "lidar" and set(last.readings) == {"depth", "lidar"}
+    out = []
+    for ms in range(100, 2500, 100):
+        out += matcher.add("depth", ms * MS, None, ms * MS)
+        out += matcher.add("lidar", (ms + 5) * MS, None, (ms + 5) * MS)
+    out += matcher.tick(2600 * MS)
+    assert [s.stamp_ns // MS for s in out[:2]] == [0, 1205]  # the first without an image for 1 s
+    last = out[-1]
+    assert last.leader == "lidar"
+    assert set(last.readings) == {"depth", "lidar"}
     assert last.missing == {"image": "silent; lidar leads"}
-    matcher.add("depth", 1400 * MS, None, 1400 * MS)
-    matcher.add("image", 1400 * MS, None, 1400 * MS)
-    (back,) = matcher.add("lidar", 1401 * MS, None, 1402 * MS)
-    assert back.leader == "image" and len(back.readings) == 3
+    matcher.add("depth", 2700 * MS, None, 2700 * MS)
+    matcher.add("image", 2700 * MS, None, 2700 * MS)
+    (back,) = matcher.add("lidar", 2701 * MS, None, 2702 * MS)
+    assert back.leader == "image"
+    assert len(back.readings) == 3
+
+
+def test_after_a_pause_of_all_sensors_the_camera_leads_though_it_comes_last():
+    matcher = Matcher(rules(lidar(), silent_after_ns=1 * S))
+    matcher.allow_lead("lidar")
+    matcher.add("lidar", 0, None, 0)
+    matcher.add("image", 0, None, 0)
+    matcher.add("lidar", 5000 * MS, None, 5000 * MS)
+    matcher.add("lidar", 5100 * MS, None, 5100 * MS)
+    (out,) = matcher.add("image", 5090 * MS, None, 5120 * MS)
+    assert out.leader == "image"
+    assert len(out.readings) == 2
 
 
 def test_nobody_stands_in_for_a_required_camera():
