@@ -92,8 +92,9 @@ class BagWriter:
         A ``latched`` topic is played with transient-local durability: a late joiner gets its last
         message.
         """
-        data = typestore().serialize_cdr(message, message.__msgtype__)
-        self.write_raw(topic, message.__msgtype__, data, time_ns, latched)
+        data = bytes(typestore().serialize_cdr(message, message.__msgtype__))
+        padding = bytes(-len(data) % 4)  # as DDS pads it, so that a copy by way of it is the same
+        self.write_raw(topic, message.__msgtype__, data + padding, time_ns, latched)
 
     def write_raw(
         self,

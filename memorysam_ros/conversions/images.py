@@ -97,7 +97,7 @@ def label_ids(message: Any) -> np.ndarray:
             f"label image in frame {frame_id(message)!r} has encoding {encoding!r}; accepted are "
             f"{', '.join(_LABELS)} with class ids: give the topic of the ids, not of their colours"
         )
-    return pixels(message)[:, :, 0]
+    return np.array(pixels(message)[:, :, 0])
 
 
 def pixels(message: Any) -> np.ndarray:

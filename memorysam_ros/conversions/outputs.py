@@ -48,13 +48,17 @@ class MessageFactory(Protocol):
 
 def ros_messages(type_name: str, /, **fields: Any) -> Any:
     """A message of rclpy. Raises ModuleNotFoundError where its package is not installed."""
-    kind = _ros_class(type_name)
+    kind = ros_class(type_name)
     kinds = kind.get_fields_and_field_types()
     return kind(**{name: _ros_value(kinds[name], value) for name, value in fields.items()})
 
 
 @functools.lru_cache
-def _ros_class(type_name: str) -> Any:
+def ros_class(type_name: str) -> Any:
+    """Rclpy's class of a message type such as ``sensor_msgs/msg/Image``.
+
+    Raises ModuleNotFoundError where its package is not installed.
+    """
     package, _, name = type_name.split("/")
     return getattr(importlib.import_module(f"{package}.msg"), name)
 

@@ -1,0 +1,34 @@
+"""A node for a command that ends by itself or by Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import rclpy
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from memorysam_ros.dds import use_profile
+
+
+@contextmanager
+def ros_session(name: str, arguments: list[str] | None = None) -> Iterator[Node]:
+    """A node, taken down in the right order afterwards.
+
+    Ctrl-C and SIGTERM are KeyboardInterrupt within, so that the caller can put its things in order
+    while ROS is still up. Our Fast DDS profile is used where the user has none.
+    """
+    use_profile()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = rclpy.create_node(name)
+        try:
+            yield node
+        finally:
+            node.destroy_node()
+    finally:
+        rclpy.try_shutdown()
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,147 @@
+"""Over real DDS, in processes of their own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from memorysam_core.cli import main
+from memorysam_ros.bags import Bag, BagWriter
+
+from .conftest import MAKE
+
+SECOND_NS = 1_000_000_000
+
+
+@pytest.fixture
+def start(repository):
+    """Starts a sub-command; whatever still runs at the end is killed."""
+    processes = []
+
+    def start(*words: str) -> subprocess.Popen:
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "memorysam_core.cli", *map(str, words)],
+            cwd=repository,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory):
+    """Large and small messages at 50 Hz, a latched topic, and a type that PyPI does not have."""
+    path = tmp_path_factory.mktemp("played") / "drive.mcap"
+    local = np.random.default_rng(1)
+    with BagWriter(path) as writer:
+        outputs = writer.messages
+        pose = (0, "camera", "lidar", np.eye(4))
+        writer.write("/tf_static", outputs.transforms([pose]), SECOND_NS, latched=True)
+        latched = MAKE("std_msgs/msg/String", data="the map")
+        writer.write("/map_name", latched, SECOND_NS, latched=True)
+        for number in range(50):
+            time_ns = SECOND_NS + number * 20_000_000
+            header = outputs.header(time_ns, "camera")
+            pixels = local.integers(0, 256, (480, 640, 3), np.uint8)
+            writer.write("/image", outputs.rgb(header, pixels), time_ns)
+            xyz = local.normal(size=(2000, 3))
+            writer.write("/points", outputs.points(header, xyz), time_ns + 1_000_000)
+    return path
+
+
+def contents(path) -> dict[str, list[bytes]]:
+    with Bag(path) as bag:
+        found: dict[str, list[bytes]] = {}
+        for raw in bag.messages():
+            found.setdefault(raw.topic, []).append(raw.data)
+    return found
+
+
+def stop(process: subprocess.Popen, how: int = signal.SIGINT) -> tuple[str, str]:
+    process.send_signal(how)
+    return process.communicate(timeout=30)
+
+
+def test_a_bag_is_played_and_recorded_byte_for_byte(bag, start, tmp_path):
+    recorder = start("record", "-o", tmp_path / "copy.db3")
+    assert "recording into" in recorder.stdout.readline()
+    player = start("play", bag, "--wait", "20")
+    told, complaints = player.communicate(timeout=60)
+    assert player.returncode == 0, complaints
+    assert "played 101 messages" in told
+    assert "/tf_static is left out: tf2_msgs/msg/TFMessage is not installed" in complaints
+    assert not list(tmp_path.glob("*.db3"))  # not before it is whole
+    told, complaints = stop(recorder)
+    assert recorder.returncode == 0, complaints
+    expected = contents(bag)
+    del expected["/tf_static"]
+    assert contents(tmp_path / "copy.db3") == expected
+    assert "50 /image" in told
+
+
+def test_rate_loop_and_interruption(bag, start):
+    player = start("play", bag, "--rate", "10", "--loop", "--wait", "0", "--topics", "/points")
+    player.stdout.readline()
+    began = time.monotonic()
+    for _ in range(3):
+        assert "played 50 messages" in player.stdout.readline()
+    assert 0.25 < time.monotonic() - began < 2  # 3 times 0.98 s, ten times as fast
+    _, complaints = stop(player)
+    assert player.returncode == 130 and "interrupted" in complaints
+
+
+def test_a_part_of_a_bag_with_what_is_latched_before(bag, start, tmp_path):
+    recorder = start("record", "-o", tmp_path / "part", "--duration", "60")
+    recorder.stdout.readline()
+    words = ["--rate", "0.5", "--start", "0.9", "--duration", "0.05"]
+    told, _ = start("play", bag, "--wait", "20", *words).communicate(timeout=60)
+    assert "played 6 messages" in told
+    stop(recorder)
+    expected, found = contents(bag), contents(tmp_path / "part")
+    assert found["/map_name"] == expected["/map_name"]
+    assert found["/image"] == expected["/image"][45:48]
+    with Bag(tmp_path / "part") as part:
+        times_ns = [raw.time_ns for raw in part.messages({"/points"})]
+    assert 0.03 < (times_ns[-1] - times_ns[0]) / SECOND_NS < 0.5  # 0.04 s at half the speed
+
+
+def test_clock_follows_the_bag(bag, start, tmp_path):
+    recorder = start("record", "/clock", "/points", "/nothing", "-o", tmp_path / "clock")
+    recorder.stdout.readline()
+    player = start("play", bag, "--clock", "50", "--wait", "20", "--topics", "/points")
+    player.communicate(timeout=60)
+    _, complaints = stop(recorder, signal.SIGTERM)
+    assert recorder.returncode == 0 and "nobody published /nothing" in complaints
+    with Bag(tmp_path / "clock") as recorded:
+        times = [recorded.deserialise(raw).clock for raw in recorded.messages({"/clock"})]
+    times_ns = [t.sec * SECOND_NS + t.nanosec for t in times]
+    steps = np.diff(times_ns)
+    assert len(times_ns) > 30 and set(steps) == {20_000_000}
+    assert times_ns[-1] <= SECOND_NS + 980_000_000
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["play", "/nowhere.mcap"], "there is no bag /nowhere.mcap"),
+        (["play", "BAG", "--topics", "/nowhere"], "no topic /nowhere; it has /image"),
+        (["play", "BAG", "--rate", "0"], "rates above 0"),
+        (["record", "-o", "BAG"], "exists already"),
+    ],
+)
+def test_errors(bag, capsys, words, complaint):
+    assert main([str(bag) if word == "BAG" else word for word in words]) == 2
+    assert complaint in capsys.readouterr().err
