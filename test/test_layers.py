@@ -24,6 +24,9 @@ GRAPH = {"rclpy", "tf2_ros", "launch", "launch_ros", "message_filters"}
 NEEDS_A_GRAPH = {
     "memorysam_ros/segment_node.py": "the node",
     "memorysam_ros/node_topics.py": "the node's subscriptions and publishers",
+    "memorysam_ros/bags/play.py": "publishes a bag",
+    "memorysam_ros/bags/record.py": "subscribes to what is recorded",
+    "memorysam_ros/bags/ros_session.py": "the node of these two",
     "memorysam_ros/interop.py": "finds the distribution's packages or our stand-ins",
 }
 """Modules that may import those, and why. Everything else runs on a machine without ROS 2."""

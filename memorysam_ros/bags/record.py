@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+import time
 from collections.abc import Collection
+from signal import SIGINT, SIGTERM
 from typing import Any
 
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
@@ -13,11 +18,12 @@ from memorysam_ros.bags.writer import BagWriter
 from memorysam_ros.conversions.outputs import ros_class
 
 _DEPTH = 100
+_POLL_S = 0.1
 _NOT_UNLESS_NAMED = ("/rosout", "/parameter_events")
 
 
 class Recorder:
-    """Subscriptions that write what they get; the node must spin."""
+    """Subscriptions that write what they get."""
 
     def __init__(
         self, node: Node, writer: BagWriter, topics: Collection[str] | None = None
@@ -38,6 +44,26 @@ class Recorder:
     def awaited(self) -> list[str]:
         """Topics that were asked for, but that nobody publishes so far."""
         return sorted((self._wanted or set()) - set(self._subscriptions) - set(self.skipped))
+
+    def run(self, duration_s: float | None = None) -> None:
+        """Records until the time is over, or until SIGINT (Ctrl-C) or SIGTERM."""
+        # An exception could strike in the middle of a message that is being written.
+        stopped = threading.Event()
+        before = {s: signal.signal(s, lambda *_: stopped.set()) for s in (SIGINT, SIGTERM)}
+        end = None if duration_s is None else time.monotonic() + duration_s
+        executor = SingleThreadedExecutor()
+        executor.add_node(self._node)
+        looked = 0.0
+        try:
+            while not stopped.is_set() and (end is None or time.monotonic() < end):
+                if time.monotonic() - looked > _POLL_S:
+                    looked = time.monotonic()
+                    self.discover()
+                executor.spin_once(timeout_sec=_POLL_S)
+        finally:
+            executor.shutdown()
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def discover(self) -> None:
         """Subscribes to topics that are new since the last time."""

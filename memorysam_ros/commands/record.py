@@ -8,20 +8,9 @@ Ends with Ctrl-C or after --duration; the bag appears under its name when it is 
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-import threading
 import time
 from pathlib import Path
-from signal import SIGINT, SIGTERM
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rclpy.node import Node
-
-    from memorysam_ros.bags.record import Recorder
-
-_POLL_S = 0.1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         with ros_session("memorysam_record", args.ros_args) as node:
             recorder = Recorder(node, writer, args.topics or None)
             print(f"recording into {output}; Ctrl-C ends it", flush=True)
-            _record(node, recorder, args.duration)
+            recorder.run(args.duration)
         for name, kind in recorder.skipped.items():
             print(f"memorysam record: {name} is left out: {kind} is not known", file=sys.stderr)
         for name in recorder.awaited:
@@ -59,25 +48,3 @@ def run(args: argparse.Namespace) -> int:
         print(f"  {count:6} {name}")
     print(f"wrote {output}")
     return 0
-
-
-def _record(node: Node, recorder: Recorder, duration_s: float | None) -> None:
-    from rclpy.executors import SingleThreadedExecutor
-
-    # An exception could strike in the middle of a message that is being written.
-    stopped = threading.Event()
-    before = {s: signal.signal(s, lambda *_: stopped.set()) for s in (SIGINT, SIGTERM)}
-    end = None if duration_s is None else time.monotonic() + duration_s
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        looked = 0.0
-        while not stopped.is_set() and (end is None or time.monotonic() < end):
-            if time.monotonic() - looked > _POLL_S:
-                looked = time.monotonic()
-                recorder.discover()
-            executor.spin_once(timeout_sec=_POLL_S)
-    finally:
-        executor.shutdown()
-        for number, handler in before.items():
-            signal.signal(number, handler)
