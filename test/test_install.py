@@ -68,13 +68,13 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_holds_every_module(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = module_files(ROOT / "memorysam_core") | module_files(ROOT / "memorysam_ros")
-    assert not expected - names, "is an __init__.py missing?"
+    assert sorted(expected - names) == []  # a folder without __init__.py is left out
     assert not any(name.startswith(("test/", "training/", "memorysam_training/")) for name in names)
 
 
 def test_training_wheel_holds_every_module(wheel: Path) -> None:
     names = set(zipfile.ZipFile(next(wheel.parent.glob("memorysam_training-*.whl"))).namelist())
-    assert not module_files(ROOT / "training" / "memorysam_training") - names
+    assert sorted(module_files(ROOT / "training" / "memorysam_training") - names) == []
     assert not any(name.startswith("memorysam_core/") for name in names)
 
 
