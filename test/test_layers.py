@@ -27,9 +27,6 @@ NEEDS_A_GRAPH = {
     "memorysam_ros/bags/play.py": "publishes a bag",
     "memorysam_ros/bags/record.py": "subscribes to what is recorded",
     "memorysam_ros/bags/ros_session.py": "the node of these two",
-    "memorysam_ros/bags/play.py": "plays a bag into a graph",
-    "memorysam_ros/bags/record.py": "records from a graph",
-    "memorysam_ros/bags/ros_session.py": "starts and stops rclpy for those two",
     "memorysam_ros/interop.py": "finds the distribution's packages or our stand-ins",
 }
 """Modules that may import those, and why. Everything else runs on a machine without ROS 2."""
