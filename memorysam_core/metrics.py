@@ -42,7 +42,7 @@ class ConfusionMatrix:
     def update(
         self, predicted: np.ndarray | torch.Tensor, truth: np.ndarray | torch.Tensor
     ) -> ConfusionMatrix:
-        """Counts label images of one shape and any integer type; pixels of truth ``ignore`` are left out.
+        """Counts label images of one shape; pixels of truth ``ignore`` are left out.
 
         Raises ValueError for shapes that differ and for ids outside ``0 .. num_classes - 1``.
         """

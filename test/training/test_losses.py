@@ -60,7 +60,7 @@ def test_gradient_reaches_only_the_chosen_pixels():
 
 
 def test_equal_losses_on_the_edge_share_the_rest():
-    """All sixteen losses are one number below the threshold; one of them counts, so the mean is it."""
+    """All sixteen losses are one number below the threshold; one of them counts."""
     logits = torch.zeros(1, 2, 4, 4)
     logits[:, 0] = 5.0
     logits.requires_grad_()

@@ -82,7 +82,7 @@ def test_two_processes_equal_one(tmp_path, confidence):
     alone = train(Net(), slice(0, 4), confidence)
     for rank in (0, 1):
         together = torch.load(tmp_path / f"{rank}.pt")
-        for step, ((o1, s1, p1, g1), (_, s2, p2, g2)) in enumerate(
+        for step, ((_, s1, p1, g1), (_, s2, p2, g2)) in enumerate(
             zip(alone, together, strict=True)
         ):
             torch.testing.assert_close(s2, s1, msg=f"prototype loss, step {step}")

@@ -47,7 +47,7 @@ def ohem_cross_entropy(
 
 
 def _mean_of_largest(losses: Tensor, count: int) -> Tensor:
-    """Mean of the ``count`` largest of all processes' losses; the ones on the edge share what is left."""
+    """Mean of the ``count`` largest of all processes; those on the edge share what is left."""
     candidates = losses.detach().topk(min(count, losses.numel())).values
     edge = gathered(candidates).topk(count).values[-1]
     above, tied = losses > edge, losses == edge

@@ -1,8 +1,8 @@
 """Sums over the processes of a distributed run; in a single process they do nothing.
 
 DDP *averages* gradients over processes. A loss that is a function of the joint batch therefore has
-to come out with gradients ``process_count()`` times too large on each: :func:`reduced_sum_with_gradient`
-does that by summing gradients on the way back as well.
+to come out with gradients ``process_count()`` times too large on each:
+:func:`reduced_sum_with_gradient` does that by summing gradients on the way back as well.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ class PrototypeMemory(nn.Module):
 
     ``reference`` repeats the released code for comparison: the class mean is divided by the number
     of its pixels once more, prototypes start at zero, all classes move before the distance is
-    taken (absent ones towards zero), the mean runs over all classes, times 65,536, and every process
-    has a memory of its own.
+    taken (absent ones towards zero), the mean runs over all classes, times 65,536, and every
+    process has a memory of its own.
     """
 
     prototypes: Tensor
@@ -57,7 +57,8 @@ class PrototypeMemory(nn.Module):
 
         Args:
             features: ``(B, D, h, w)``.
-            labels: class ids ``(B, H, W)``, brought to ``(h, w)`` by nearest neighbour; 255 ignored.
+            labels: class ids ``(B, H, W)``, brought to ``(h, w)`` by nearest neighbour; 255 is
+                left out.
         """
         sums, counts = self._class_sums(features.float(), labels)
         if self.mode == "reference":

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 class Schedule:
     """Factor of the learning rate by step, as DELIVER's trainer counts.
 
-    An epoch has ``samples // effective batch`` steps here, rounded down, though the loader makes one
-    more of the rest; the polynomial ends an epoch after the last, so it never quite reaches zero.
+    An epoch has ``samples // effective batch`` steps here, rounded down, though the loader makes
+    one more of the rest. The polynomial ends an epoch after the last, so it never quite gets to
+    zero.
     """
 
     steps_per_epoch: int

@@ -1,0 +1,182 @@
+"""Data sets on miniature trees: layout, label maps, and what is wrong with a file."""
+
+from __future__ import annotations
+
+import miniatures
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from memorysam_core.labels import DELIVER
+from memorysam_training.data.deliver import Deliver
+from memorysam_training.data.loading import Cached, Reading, chosen_modalities, open_data
+from memorysam_training.data.mcubes import MCubeS
+from memorysam_training.data.samples import DataError
+from memorysam_training.plan import Draw
+from memorysam_training.recipe import Data
+
+NAMES = ("image", "depth", "event", "lidar")
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return miniatures.deliver(tmp_path / "DELIVER")
+
+
+def first(tree, folder, kind):
+    return sorted((tree / folder).glob(f"*/train/*/*_{kind}_front.png"))[0]
+
+
+def test_deliver_reads_all_modalities_in_order(tree):
+    dataset = Deliver(tree, "train", depth="log_depth")
+    assert len(dataset) == 4
+    assert tuple(m.name for m in dataset.modalities) == NAMES
+    sample = dataset.read(0, NAMES)
+    assert list(sample.frames) == list(NAMES)
+    for frame in sample.frames.values():
+        assert frame.dtype == torch.uint8 and frame.shape == (3, 64, 96)
+    expected = np.array(Image.open(first(tree, "img", "rgb"))).transpose(2, 0, 1)
+    np.testing.assert_array_equal(sample.frames["image"].numpy(), expected)
+
+
+def test_deliver_depth_comes_from_the_folder_asked_for(tree):
+    grey = Deliver(tree, "train", depth="log_depth").read(0, ["depth"]).frames["depth"]
+    hha = Deliver(tree, "train", depth="hha").read(0, ["depth"]).frames["depth"]
+    assert (grey[0] == grey[1]).all() and (hha[0] != hha[1]).any()
+    assert Deliver(tree, "train", depth="hha").modalities[1].representation.name == "hha"
+
+
+def test_deliver_label_map(tree):
+    raw = np.tile(np.array([0, 1, 25, 255], np.uint8), (64, 24))
+    other = np.zeros_like(raw)
+    Image.fromarray(np.stack([raw, other, other], -1)).save(first(tree, "semantic", "semantic"))
+    labels = Deliver(tree, "train").read(0, []).labels
+    assert labels.dtype == torch.uint8
+    assert labels[0, :4].tolist() == [255, 0, 24, 255]
+
+
+def test_deliver_groups_by_weather_and_failure(tree):
+    assert Deliver(tree, "train").groups(0) == {"condition": "night", "case": "normal"}
+    rng = np.random.default_rng(0)
+    ids = np.zeros((64, 96), np.uint8)
+    miniatures.write_deliver(tree, "fog", "train", "MAP_9_lidarjitter", "000009", ids, rng)
+    assert Deliver(tree, "train").groups(0) == {"condition": "fog", "case": "lidarjitter"}
+    assert len(Deliver(tree, "train", conditions=("sun",))) == 2
+
+
+def test_low_resolution_events_are_scaled_by_nearest(tree):
+    path = first(tree, "event", "event")
+    Image.fromarray(np.array([[[255, 0, 0], [0, 0, 255]]] * 2, np.uint8)).save(path)
+    event = Deliver(tree, "train").read(0, ["event"]).frames["event"]
+    assert event.shape == (3, 64, 96)
+    colours = {tuple(c) for c in event.flatten(1).T.tolist()}
+    assert colours == {(255, 0, 0), (0, 0, 255)}
+
+
+@pytest.mark.parametrize("fault", ["missing", "truncated", "mis-sized", "16 bit", "label", "text"])
+def test_a_bad_file_is_named(tree, fault):
+    path = first(tree, "lidar", "lidar")
+    if fault == "missing":
+        path.unlink()
+    elif fault == "truncated":
+        path.write_bytes(path.read_bytes()[:60])
+    elif fault == "text":
+        path.write_text("not a picture")
+    elif fault == "mis-sized":
+        Image.fromarray(np.zeros((10, 12, 3), np.uint8)).save(path)
+    elif fault == "16 bit":
+        Image.fromarray(np.zeros((64, 96), np.uint16)).save(path)
+    else:
+        path = first(tree, "semantic", "semantic")
+        Image.fromarray(np.full((64, 96), 26, np.uint8)).save(path)
+    with pytest.raises(DataError) as error:
+        Deliver(tree, "train").read(0, NAMES)
+    assert str(path) in str(error.value)
+    if fault == "mis-sized":
+        assert "10 x 12" in str(error.value) and "64 x 96" in str(error.value)
+    if fault == "label":
+        assert "raw label 26" in str(error.value) and "1 to 25" in str(error.value)
+
+
+def test_a_missing_folder_is_named(tmp_path, tree):
+    with pytest.raises(DataError, match="no folder .*nothing/img"):
+        Deliver(tmp_path / "nothing", "train")
+    with pytest.raises(DataError, match="trian"):
+        Deliver(tree, "trian")
+    with pytest.raises(DataError, match="data.root is empty"):
+        open_data(Data(), "train")
+
+
+def test_bad_samples_stop_the_run_or_are_replaced_and_reported(tree):
+    dataset = Deliver(tree, "train")
+    path = first(tree, "img", "rgb")
+    path.write_text("broken")
+    draw = Draw(0, ("image",), seed=1)
+    with pytest.raises(DataError, match="000001_rgb"):
+        Reading(dataset, "fail")[draw]
+    sample, _, skipped = Reading(dataset, "skip")[draw]
+    assert sample.name == dataset.read(1, []).name
+    assert len(skipped) == 1 and str(path) in skipped[0]
+
+
+def test_the_cache_gives_the_same_samples(tree, tmp_path):
+    dataset = Deliver(tree, "train")
+    cached = Cached(dataset, tmp_path / "cache")
+    for index in range(len(dataset)):
+        plain, copy = (
+            dataset.read(index, ["lidar", "image"]),
+            cached.read(index, ["lidar", "image"]),
+        )
+        assert list(copy.frames) == ["lidar", "image"]
+        assert all(torch.equal(plain.frames[n], copy.frames[n]) for n in plain.frames)
+        assert torch.equal(plain.labels, copy.labels)
+        assert cached.groups(index) == dataset.groups(index)
+    assert not list((tmp_path / "cache").glob("*.tmp"))
+
+
+def test_the_cache_follows_changed_files(tree, tmp_path):
+    Cached(Deliver(tree, "train"), tmp_path)
+    path = first(tree, "img", "rgb")
+    Image.fromarray(np.full((64, 96, 3), 7, np.uint8)).save(path)
+    changed = Cached(Deliver(tree, "train"), tmp_path)
+    assert (changed.read(0, ["image"]).frames["image"] == 7).all()
+
+
+def test_mcubes_cuts_and_scales(tmp_path):
+    tree = miniatures.mcubes(tmp_path / "multimodal_dataset")
+    dataset = MCubeS(tree, "train")
+    assert [m.name for m in dataset.modalities] == ["image", "aolp", "dolp", "nir"]
+    sample = dataset.read(0, ["image", "aolp", "dolp", "nir"])
+    assert sample.frames["image"].shape == (3, 64, 288 - 192)
+    sine = np.load(tree / "polL_aolp_sin" / "train0.npy")[:, 192:]
+    cosine = np.load(tree / "polL_aolp_cos" / "train0.npy")[:, 192:]
+    np.testing.assert_allclose(sample.frames["aolp"][0] * 2 - 1, sine, atol=1e-6)
+    np.testing.assert_allclose(sample.frames["aolp"][1] * 2 - 1, cosine, atol=1e-6)
+    assert torch.equal(sample.frames["aolp"][2], sample.frames["aolp"][0])
+    ids = np.array(Image.open(tree / "GT" / "train0.png"))[:, 192:]
+    np.testing.assert_array_equal(sample.labels, ids)
+    np.testing.assert_allclose(sample.frames["nir"][0], (20000 + 9000.0 * ids) / 65535, atol=1e-6)
+
+
+def test_mcubes_names_what_is_wrong(tmp_path):
+    tree = miniatures.mcubes(tmp_path / "multimodal_dataset")
+    with pytest.raises(DataError, match=r"list_folder/dev.txt"):
+        MCubeS(tree, "dev")
+    Image.fromarray(np.full((64, 288), 20, np.uint8)).save(tree / "GT" / "train0.png")
+    with pytest.raises(DataError, match=r"GT/train0.png holds the label 20; accepted are 0 to 19"):
+        MCubeS(tree, "train").read(0, [])
+    (tree / "polL_dolp" / "train1.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(DataError, match=r"polL_dolp/train1.npy"):
+        MCubeS(tree, "train").read(1, ["dolp"])
+
+
+def test_modalities_of_a_recipe(tree):
+    dataset = Deliver(tree, "train")
+    assert chosen_modalities(dataset, ()) == NAMES
+    with pytest.raises(DataError, match="no modality radar; it has image, depth"):
+        chosen_modalities(dataset, ("image", "radar"))
+
+
+def test_classes_are_delivers(tree):
+    assert Deliver(tree, "train").label_space == DELIVER

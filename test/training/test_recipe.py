@@ -1,0 +1,89 @@
+"""Recipes: what fits, what is refused and how; every shipped one loads."""
+
+from __future__ import annotations
+
+import pytest
+
+from memorysam_training.recipe import Recipe
+from memorysam_training.settings import SettingsError
+
+
+def test_overrides_win_over_the_file_and_the_file_over_defaults(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(
+        "name: a\noptimiser:\n  learning_rate: 6e-4\n  epochs: 30\ndata:\n  size: [64, 96]\n"
+    )
+    recipe = Recipe.load(file, ["optimiser.epochs=50", "augment.scale=[1,2]", "data.cache="])
+    assert recipe.name == "a"
+    assert recipe.optimiser.learning_rate == 6e-4  # YAML reads 6e-4 as a text
+    assert recipe.optimiser.epochs == 50
+    assert recipe.data.size == (64, 96) and recipe.augment.scale == (1.0, 2.0)
+    assert recipe.data.cache == ""
+    assert recipe.optimiser.batch == Recipe().optimiser.batch
+
+
+def test_round_trip_through_plain_values():
+    from memorysam_training import settings
+
+    recipe = Recipe.load(None, ["data.conditions=[night]", "loss.prototypes=paper"])
+    assert settings.build(Recipe, recipe.to_dict()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("learning_rate=1", "there is no setting learning_rate; known are name, data, model"),
+        ("optimiser.lr=1", "optimiser has no setting lr; known are learning_rate, weight_decay"),
+        ("optimiser.epochs=ten", "optimiser.epochs is 'ten'; give a value of type int"),
+        ("optimiser.epochs=1.5", "optimiser.epochs is 1.5"),
+        ("loss.prototypes=on", "accepted are off, paper, reference"),
+        ("data.size=[64]", r"data.size has 1 values; give 2"),
+        ("data.size=64", "data.size is 64; give a list"),
+        ("data.size=[60,64]", "not in multiples of 32"),
+        ("run.pictures=true", "run.pictures is True; give a value of type int"),
+        ("model=nano", "model is 'nano'; give a mapping"),
+        ("seed", "no '='"),
+    ],
+)
+def test_what_does_not_fit_is_named(override, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe.load(None, [override])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fields"),
+    [
+        (["model.trainable=paper"], ["model.trainable", "model.weights"]),
+        (["model.trainable=full", "model.rank=4"], ["model.trainable", "model.rank"]),
+        (["model.trainable=code", "model.weights=w", "model.rank=0"], ["model.rank"]),
+        (["optimiser.batch=10"], ["optimiser.batch", "optimiser.batch_per_process"]),
+        (["optimiser.epochs=5"], ["optimiser.warmup_epochs", "optimiser.epochs"]),
+        (["data.kind=mcubes", "data.conditions=[sun]"], ["data.conditions", "data.kind"]),
+        (["augment.scale=[2,1]"], ["augment.scale"]),
+        (["robustness.dropout=1.5"], ["robustness.dropout"]),
+        (
+            ["loss.prototypes=reference", "loss.prototype_distance=cosine"],
+            ["loss.prototypes", "loss.prototype_distance"],
+        ),
+        (["run.validate_every=900"], ["run.validate_every", "optimiser.epochs"]),
+    ],
+)
+def test_contradictions_name_the_fields(overrides, fields):
+    base = ["model.trainable=full", "model.rank=0"] if "model.rank=0" not in overrides else []
+    with pytest.raises(SettingsError) as error:
+        Recipe.load(None, base + overrides)
+    for field in fields:
+        assert field in str(error.value)
+
+
+def test_every_shipped_recipe_loads(repository):
+    files = sorted((repository / "config").glob("train_*.yaml"))
+    assert len(files) >= 5
+    for file in files:
+        recipe = Recipe.load(file, ["model.weights=somewhere.safetensors"])
+        assert recipe.name == file.stem.removeprefix("train_")
+
+
+def test_a_missing_recipe_says_what_to_give():
+    with pytest.raises(SettingsError, match=r"nowhere.yaml: give the path"):
+        Recipe.load("nowhere.yaml")

@@ -1,0 +1,95 @@
+"""Measure a checkpoint on a data set: by class, by condition, with sensors missing or noisy."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+EPILOG = """\
+examples:
+  memorysam evaluate best.safetensors worlds --split test --missing all
+  memorysam evaluate memorysam_deliver.safetensors DELIVER --depth hha --split val --flip
+  memorysam evaluate best.safetensors worlds --modalities image,lidar
+
+--missing emm   every subset of the sensors       --missing rmm   random numbers of them zero
+--missing nm    noise on all of them              --missing all   the three (arXiv 2503.18445)
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Checkpoint, data set, and what to measure."""
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("checkpoint", help="a .safetensors file of ours")
+    parser.add_argument("dataset", help="the data set's folder")
+    parser.add_argument("--kind", choices=("deliver", "mcubes", "bags"), default="deliver")
+    parser.add_argument("--split", default="test", help="train, val or test (test)")
+    parser.add_argument(
+        "--depth", choices=("hha", "log_depth"), help="DELIVER's depth folder (the checkpoint's)"
+    )
+    parser.add_argument("--modalities", default="", metavar="A,B", help="use only these")
+    parser.add_argument("--missing", choices=("none", "emm", "rmm", "nm", "all"), default="none")
+    parser.add_argument(
+        "--missing-as",
+        choices=("absent", "zeros"),
+        default="absent",
+        help="leave a missing sensor out, or feed zeros as the benchmark does (absent)",
+    )
+    parser.add_argument("--flip", action="store_true", help="average with the mirrored sample")
+    parser.add_argument(
+        "--scales", default="1", metavar="A,B", help="average over these zooms, such as 0.75,1,1.25"
+    )
+    parser.add_argument("--limit", type=int, default=0, metavar="N", help="only N samples")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 (the GPU, if any)")
+    parser.add_argument(
+        "--out", default="", metavar="DIR", help="for the report (evaluation/CHECKPOINT_SPLIT)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluates and writes the report."""
+    import torch
+
+    from memorysam_core.checkpoint import digest, load_checkpoint
+    from memorysam_training import report
+    from memorysam_training.data.loading import open_data
+    from memorysam_training.evaluate import Options, evaluate
+    from memorysam_training.recipe import Data
+
+    checkpoint = load_checkpoint(args.checkpoint)
+    depth = args.depth
+    if depth is None:
+        drawn = {m.name: m.representation.name for m in checkpoint.contract.modalities}
+        depth = drawn.get("depth", "hha")
+    dataset = open_data(Data(kind=args.kind, root=args.dataset, depth=depth), args.split)
+    device = args.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    options = Options(
+        modalities=tuple(filter(None, args.modalities.split(","))),
+        tests=("emm", "rmm", "nm") if args.missing == "all" else (args.missing,),
+        missing=args.missing_as,
+        flip=args.flip,
+        scales=tuple(float(scale) for scale in args.scales.split(",")),
+        batch=args.batch,
+        workers=args.workers,
+        limit=args.limit,
+        precision=args.precision,
+    )
+    evaluation = evaluate(checkpoint, dataset, options, torch.device(device))
+    about = {
+        "checkpoint": f"{args.checkpoint} (sha256 {digest(args.checkpoint)[:12]})",
+        "data": f"{args.dataset}, split {args.split}",
+        "missing sensors": "left out" if args.missing_as == "absent" else "fed as zeros",
+        "views": f"scales {args.scales}" + (", mirrored too" if args.flip else ""),
+        "precision": args.precision,
+    }
+    default = f"evaluation/{Path(args.checkpoint).stem}_{args.split}"
+    folder = Path(args.out or default)
+    report.write(evaluation, folder, about)
+    print(report.markdown(evaluation, about))
+    print(f"written to {folder}/")
+    return 0

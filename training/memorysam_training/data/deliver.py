@@ -1,0 +1,108 @@
+"""DELIVER (arXiv 2303.01480), and anything in its layout, such as simulated drives.
+
+``{img,depth,hha,lidar,event,semantic}/<weather>/<split>/<sequence>/<id>_<kind>_front.png``
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from memorysam_core.contract import Modality, deliver_modalities
+from memorysam_core.labels import DELIVER, IGNORE, LabelSpace
+from memorysam_training.data.samples import (
+    DataError,
+    Sample,
+    read_ids,
+    read_image,
+    require_folder,
+    require_size,
+)
+
+CASES = ("motionblur", "overexposure", "underexposure", "lidarjitter", "eventlowres")
+"""Sensor failures; a sequence whose path contains the word has it."""
+
+_FOLDERS = {"image": ("img", "rgb"), "event": ("event", "event"), "lidar": ("lidar", "lidar")}
+_DEPTHS = {"hha": ("hha", "depth"), "log_depth": ("depth", "depth")}
+
+
+class Deliver:
+    """One split of the data set; all weathers and all corner cases unless told otherwise."""
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        depth: str = "hha",
+        conditions: Sequence[str] = (),
+        label_space: LabelSpace = DELIVER,
+    ) -> None:
+        self.root = Path(root)
+        self.label_space = label_space
+        require_folder(self.root / "img", "data.root is the folder that holds img/ and semantic/")
+        found = {
+            path.relative_to(self.root / "img")
+            for path in sorted((self.root / "img").glob(f"*/{split}/**/*_rgb_front.png"))
+        }
+        self._files = sorted(f for f in found if not conditions or f.parts[0] in conditions)
+        if not self._files:
+            wanted = f" of the conditions {', '.join(conditions)}" if conditions else ""
+            raise DataError(
+                f"no image {self.root}/img/<condition>/{split}/<sequence>/<id>_rgb_front.png"
+                + wanted
+            )
+        self._folders = {**_FOLDERS, "depth": _DEPTHS[depth]}
+        self.modalities: tuple[Modality, ...] = tuple(
+            m for m in deliver_modalities(depth) if (self.root / self._folders[m.name][0]).is_dir()
+        )
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def read(self, index: int, modalities: Sequence[str]) -> Sample:
+        """One sample. Raises DataError for a missing, unreadable or mis-sized file."""
+        labels = self._labels(self._path(index, "semantic", "semantic"))
+        frames = {}
+        for name in modalities:
+            path = self._path(index, *self._folders[name])
+            frame = read_image(path)
+            if name == "event" and frame.shape[1:] != labels.shape:
+                # Of the corner case eventlowres: the event camera has fewer pixels.
+                frame = F.interpolate(frame[None], tuple(labels.shape), mode="nearest-exact")[0]
+            require_size(path, frame.shape[1:], labels.shape)
+            frames[name] = frame
+        return Sample(frames, labels, str(self._files[index]).removesuffix("_rgb_front.png"))
+
+    def groups(self, index: int) -> dict[str, str]:
+        """The weather, and the sensor failure or ``normal``."""
+        sequence = self._files[index].as_posix()
+        case = next((case for case in CASES if case in sequence), "normal")
+        return {"condition": self._files[index].parts[0], "case": case}
+
+    def fingerprint(self) -> str:
+        """Of file names, sizes and times of change."""
+        digest = hashlib.sha256(repr(self._folders).encode())
+        for index, file in enumerate(self._files):
+            stat = self._path(index, "img", "rgb").stat()
+            digest.update(f"{file} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        return digest.hexdigest()[:16]
+
+    def _path(self, index: int, folder: str, kind: str) -> Path:
+        file = self._files[index]
+        return self.root / folder / file.with_name(file.name.replace("_rgb_", f"_{kind}_"))
+
+    def _labels(self, path: Path) -> torch.Tensor:
+        raw = read_ids(path)
+        labelled = (raw != 0) & (raw != IGNORE)
+        if raw[labelled].max(initial=0) > len(self.label_space):
+            raise DataError(
+                f"{path} holds the raw label {raw[labelled].max()}; accepted are 1 to "
+                f"{len(self.label_space)} for the classes of {self.label_space.name}, and 0 and "
+                f"{IGNORE} for unlabelled"
+            )
+        return torch.from_numpy(np.where(labelled, raw - 1, IGNORE).astype(np.uint8))
