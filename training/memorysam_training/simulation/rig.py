@@ -36,8 +36,8 @@ class Rig:
     event_size: tuple[int, int] = (640, 384)
     focal: float = 0.6
     """Focal length of all cameras over their image width: 0.6 sees 79.6 degrees across."""
-    camera_at: tuple[float, float, float] = (1.2, 0.0, 1.6)
-    camera_pitch: float = 0.02
+    camera_at: tuple[float, float, float] = (1.4, 0.0, 2.0)
+    camera_pitch: float = 0.06
     """Downwards, radians."""
     depth_baseline_m: float = 0.05
     """The depth camera sits this far to the right of the colour camera."""

@@ -20,7 +20,7 @@ LINE_M = 0.26
 
 @dataclass(frozen=True)
 class Road:
-    """A gently winding two-lane street with parking lanes, ``half_width`` from kerb to centre."""
+    """A gently winding two-lane street, ``half_width`` from kerb to centre."""
 
     x: np.ndarray
     y: np.ndarray
@@ -31,6 +31,8 @@ class Road:
     stops: np.ndarray
     """Where stop lines lie."""
     dashed: bool
+    parking: bool
+    """Whether a lane for parked vehicles runs along each kerb."""
 
     @classmethod
     def wind(cls, seed: int, length: float, crossings: np.ndarray, stops: np.ndarray) -> Road:
@@ -43,14 +45,16 @@ class Road:
         heading = np.cumsum(bend)
         heading -= np.interp(0, s, heading)
         x, y = np.cumsum(np.cos(heading)), np.cumsum(np.sin(heading))
+        parking = bool(rng.random() < 0.45)
         return cls(
             x - np.interp(0, s, x),
             y - np.interp(0, s, y),
             heading,
-            float(rng.uniform(5.8, 6.6)),
+            float(rng.uniform(5.8, 6.4) if parking else rng.uniform(3.9, 4.4)),
             crossings,
             stops,
             bool(rng.random() < 0.7),
+            parking,
         )
 
     def _at(self, table: np.ndarray, s: np.ndarray | float) -> np.ndarray:
@@ -88,14 +92,14 @@ class Road:
 
     def painted(self, s: np.ndarray, d: np.ndarray) -> np.ndarray:
         """Which points of the carriageway lie under paint; bool, same shape as ``s``."""
-        edge = self.half_width - 2.35
+        edge = self.half_width - (2.35 if self.parking else 0.35)
         paint = np.abs(np.abs(d) - edge) < LINE_M / 2
         if self.dashed:
             paint |= (np.abs(d) < LINE_M / 2) & (s % 7.0 < 3.6)
         else:
             paint |= np.abs(np.abs(d) - 0.24) < LINE_M * 0.4
-        bays = (np.abs(d) > edge) & (s % 6.4 < LINE_M)
-        paint |= bays
+        if self.parking:
+            paint |= (np.abs(d) > edge) & (s % 6.4 < LINE_M)
         free = np.ones(s.shape, bool)
         for middle in self.crossings:
             near = np.abs(s - middle) < 2.4

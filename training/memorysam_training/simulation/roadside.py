@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -69,6 +70,29 @@ class Builder:
         riser = (side * d0, side * (d0 + 0.01))
         self.add(self.road.strip((s0, s1), riser, (min(z, 0) - 0.3, z), label, material, colour))
 
+    def bank(
+        self,
+        block: Block,
+        side: int,
+        border: float,
+        rise: tuple[float, float],
+        label: int,
+        material: int,
+        colour: Colour,
+    ) -> Callable[[float], float]:
+        """Land that rises by ``rise[0]`` metres over ``rise[1]`` and stays there.
+
+        Returns its height at a distance from the centre line.
+        """
+        (height, width), span = rise, (block.start, block.end)
+        low, high = KERB_M, KERB_M + height
+        top, end = border + width, max(border + width + 5, DEEP_M)
+        self.ground(*span, side, border, border + 0.1, low, label, material, colour)
+        for d, z in (((border, top), (low, high)), ((top, end), (high, high))):
+            across = (side * d[0], side * d[1])
+            self.add(self.road.strip(span, across, z, label, material, colour))
+        return lambda d: low + height * float(np.clip((abs(d) - border) / width, 0, 1))
+
     def house(
         self, s: float, d: float, width: float, depth: float, height: float, z: float
     ) -> None:
@@ -118,27 +142,22 @@ class Builder:
         self.put(join(parts), s, d, z, 0.0, pick(rng, MASONRY))
 
 
-def build_side(builder: Builder, block: Block, side: int) -> None:
-    """Lay out one side of a block: kerb, pavement and what lies beyond."""
+def build_side(builder: Builder, block: Block, side: int, kind: str) -> None:
+    """Lay out one side of a block: kerb, pavement and the land of that kind (see ``KINDS``)."""
     rng, half = builder.rng, builder.road.half_width
-    walk = rng.uniform(2.2, 3.4)
-    border = half + walk
-    builder.ground(
-        block.start,
-        block.end,
-        side,
-        half,
-        border,
-        KERB_M,
-        classes.SIDEWALK,
-        Material.PAVING,
-        pick(rng, PAVEMENT),
-    )
-    kinds = (_houses, _park, _yard, _waterside, _railway, _walled)
-    kind = kinds[rng.choice(len(kinds), p=(0.26, 0.18, 0.16, 0.15, 0.14, 0.11))]
-    kind(builder, block, side, border)
-    _furnish(builder, block, side, border)
-    _park_vehicles(builder, block, side)
+    build, narrow, wide = _KINDS[kind]
+    border = half + rng.uniform(narrow, wide)
+    if kind != "railway":
+        builder.ground(
+            block.start, block.end, side, half, border, KERB_M, classes.SIDEWALK,
+            Material.PAVING, pick(rng, PAVEMENT),
+        )  # fmt: skip
+    build(builder, block, side, border)
+    _furnish(builder, block, side)
+    if kind not in ("railway", "waterside"):
+        _clutter(builder, block, side, half + 1.0, max(border - 0.9, half + 3.0))
+    if builder.road.parking:
+        _park_vehicles(builder, block, side)
 
 
 def _houses(builder: Builder, block: Block, side: int, border: float) -> None:
@@ -170,51 +189,38 @@ def _houses(builder: Builder, block: Block, side: int, border: float) -> None:
 
 def _park(builder: Builder, block: Block, side: int, border: float) -> None:
     rng = builder.rng
-    builder.ground(
-        block.start,
-        block.end,
-        side,
-        border,
-        DEEP_M,
-        0.18,
-        classes.TERRAIN,
-        Material.GRASS,
-        pick(rng, PLANTS),
+    rise = (rng.uniform(0.3, 1.9), rng.uniform(7, 14))
+    level = builder.bank(
+        block, side, border, rise, classes.TERRAIN, Material.GRASS, pick(rng, PLANTS)
     )
-    _along(builder, block, side, border + 0.25, rng.choice(["fence", "hedge", "none"]))
-    for _ in range(int((block.end - block.start) / 2.6)):
-        _plant(
-            builder, rng.uniform(block.start, block.end), side * rng.uniform(border + 2, 42), 0.15
-        )
+    _along(builder, block, side, border + 0.25, rng.choice(["fence", "hedge", "none", "none"]))
+    for _ in range(int((block.end - block.start) / 3.2)):
+        d = side * rng.uniform(border + 4, 42)
+        _plant(builder, rng.uniform(block.start, block.end), d, level(d) - 0.05)
     for _ in range(2):
-        s, d = rng.uniform(block.start + 2, block.end - 2), side * (border + rng.uniform(1.5, 4))
-        builder.put(props.bench(), s, d, 0.18, 0.0 if side > 0 else np.pi, pick(rng, METALS))
+        s, d = rng.uniform(block.start + 2, block.end - 2), side * (border + rng.uniform(1, 3))
+        turn = 0.0 if side > 0 else np.pi
+        builder.put(props.bench(), s, d, level(d), turn, pick(rng, METALS))
 
 
 def _yard(builder: Builder, block: Block, side: int, border: float) -> None:
     rng = builder.rng
-    builder.ground(
-        block.start,
-        block.end,
-        side,
-        border,
-        DEEP_M,
-        0.1,
-        classes.GROUND,
-        Material.GRAVEL,
-        pick(rng, PAVEMENT),
+    rise = (rng.uniform(0.0, 0.9), 16.0)
+    level = builder.bank(
+        block, side, border, rise, classes.GROUND, Material.GRAVEL, pick(rng, PAVEMENT)
     )
-    _along(builder, block, side, border + 0.25, rng.choice(["fence", "fence", "bollards"]))
+    _along(builder, block, side, border + 0.25, rng.choice(["fence", "bollards", "none"]))
     s = (block.start + block.end) / 2
-    builder.house(s, side * 34, (block.end - block.start) * 0.8, 14, rng.uniform(7, 10), 0.1)
+    width = (block.end - block.start) * 0.8
+    builder.house(s, side * 34, width, 14, rng.uniform(7, 10), level(34))
     for _ in range(5):
-        place = rng.uniform(block.start + 4, block.end - 4), side * rng.uniform(border + 4, 24)
-        if rng.random() < 0.5:
+        s, d = rng.uniform(block.start + 4, block.end - 4), side * rng.uniform(border + 6, 24)
+        if rng.random() < 0.4:
             make = vehicles.truck if rng.random() < 0.6 else vehicles.car
-            builder.put(make(rng), *place, 0.1, rng.uniform(0, 6), pick(rng, PAINTS))
+            builder.put(make(rng), s, d, level(d), rng.uniform(0, 6), pick(rng, PAINTS))
         else:
-            make = props.bin_container if rng.random() < 0.6 else props.kiosk
-            builder.put(make(), *place, 0.1, rng.uniform(0, 6), pick(rng, PAINTS))
+            prop = props.bin_container if rng.random() < 0.6 else props.kiosk
+            builder.put(prop(), s, d, level(d), rng.uniform(0, 6), pick(rng, PAINTS))
 
 
 def _waterside(builder: Builder, block: Block, side: int, border: float) -> None:
@@ -224,13 +230,13 @@ def _waterside(builder: Builder, block: Block, side: int, border: float) -> None
         block.end,
         side,
         border,
-        border + 0.8,
+        border + 0.3,
         0.15,
         classes.SIDEWALK,
         Material.CONCRETE,
         pick(rng, PAVEMENT),
     )
-    quay = (side * (border + 0.8), side * (border + 0.9))
+    quay = (side * (border + 0.3), side * (border + 0.4))
     builder.add(
         builder.road.strip(
             (block.start, block.end),
@@ -245,15 +251,15 @@ def _waterside(builder: Builder, block: Block, side: int, border: float) -> None
     builder.add(
         builder.road.strip(
             (block.start, block.end),
-            (side * (border + 0.8), side * far),
+            (side * (border + 0.3), side * far),
             (-0.5, -0.5),
             classes.WATER,
             Material.WATER,
             (0.05, 0.1, 0.11),
         )
     )
-    kind = rng.choice(["guard_rail", "fence", "bollards"])
-    _along(builder, block, side, border + 0.4, kind)
+    kind = rng.choice(["guard_rail", "guard_rail", "bollards"])
+    _along(builder, block, side, border + 0.1, kind)
     builder.ground(
         block.start,
         block.end,
@@ -272,26 +278,27 @@ def _waterside(builder: Builder, block: Block, side: int, border: float) -> None
 def _railway(builder: Builder, block: Block, side: int, border: float) -> None:
     rng, road = builder.rng, builder.road
     span = (block.start, block.end)
-    _along(builder, block, side, border + 0.3, "guard_rail")
+    kerb = builder.road.half_width
     builder.ground(
-        *span, side, border, border + 1.6, 0.1, classes.TERRAIN, Material.GRASS, pick(rng, PLANTS)
+        *span, side, kerb, border + 0.4, 0.1, classes.TERRAIN, Material.GRASS, pick(rng, PLANTS)
     )
-    bed = border + 1.6
+    _along(builder, block, side, border, "guard_rail")
+    bed = border + 0.4
     builder.ground(
-        *span, side, bed, bed + 8.4, 0.3, classes.RAIL_TRACK, Material.GRAVEL, pick(rng, PAVEMENT)
+        *span, side, bed, bed + 7.8, 0.6, classes.RAIL_TRACK, Material.GRAVEL, pick(rng, PAVEMENT)
     )
-    for track in (bed + 2.2, bed + 6.2):
+    for track in (bed + 2.0, bed + 5.8):
         for s in np.arange(block.start + 0.6, block.end, 1.3):
             sleeper = box(
                 (0.5, 2.7, 0.14), (0, 0, 0.07), classes.RAIL_TRACK, Material.WOOD, (0.2, 0.16, 0.13)
             )
-            builder.put(sleeper, s, side * track, 0.28, 0.0, (0, 0, 0))
+            builder.put(sleeper, s, side * track, 0.58, 0.0, (0, 0, 0))
         for rail in (track - 0.8, track + 0.8):
             builder.add(
                 road.strip(
                     span,
                     (side * (rail - 0.09), side * (rail + 0.09)),
-                    (0.55, 0.55),
+                    (0.85, 0.85),
                     classes.RAIL_TRACK,
                     Material.RAIL,
                     (0.5, 0.48, 0.46),
@@ -301,10 +308,10 @@ def _railway(builder: Builder, block: Block, side: int, border: float) -> None:
                 line = (side * (rail + edge), side * (rail + edge + 0.001))
                 builder.add(
                     road.strip(
-                        span, line, (0.3, 0.55), classes.RAIL_TRACK, Material.RAIL, (0.3, 0.24, 0.2)
+                        span, line, (0.6, 0.85), classes.RAIL_TRACK, Material.RAIL, (0.3, 0.24, 0.2)
                     )
                 )
-    back = bed + 8.4
+    back = bed + 7.8
     builder.ground(
         *span, side, back, DEEP_M, 0.2, classes.TERRAIN, Material.GRASS, pick(rng, PLANTS)
     )
@@ -315,23 +322,14 @@ def _railway(builder: Builder, block: Block, side: int, border: float) -> None:
 
 def _walled(builder: Builder, block: Block, side: int, border: float) -> None:
     rng = builder.rng
-    builder.ground(
-        block.start,
-        block.end,
-        side,
-        border,
-        DEEP_M,
-        0.15,
-        classes.TERRAIN,
-        Material.GRASS,
-        pick(rng, PLANTS),
+    level = builder.bank(
+        block, side, border, (1.0, 6.0), classes.TERRAIN, Material.GRASS, pick(rng, PLANTS)
     )
     _along(builder, block, side, border + 0.4, "wall")
     for _ in range(int((block.end - block.start) / 3)):
-        _plant(
-            builder, rng.uniform(block.start, block.end), side * rng.uniform(border + 3, 40), 0.1
-        )
-    builder.house((block.start + block.end) / 2, side * 30, 16, 11, rng.uniform(6, 14), 0.1)
+        d = side * rng.uniform(border + 3, 40)
+        _plant(builder, rng.uniform(block.start, block.end), d, level(d) - 0.05)
+    builder.house((block.start + block.end) / 2, side * 30, 16, 11, rng.uniform(6, 14), 1.0)
 
 
 def _along(builder: Builder, block: Block, side: int, d: float, kind: str) -> None:
@@ -365,8 +363,8 @@ def _plant(builder: Builder, s: float, d: float, z: float) -> None:
     builder.put(make(rng), s, d, z, rng.uniform(0, 6), pick(rng, PLANTS), rng.uniform(0.8, 1.15))
 
 
-def _furnish(builder: Builder, block: Block, side: int, border: float) -> None:
-    """Lamps, trees, signs and clutter on the pavement."""
+def _furnish(builder: Builder, block: Block, side: int) -> None:
+    """Lamps, trees and signs along the kerb."""
     rng, half = builder.rng, builder.road.half_width
     metal = pick(rng, METALS)
     kerb = half + 0.55
@@ -398,6 +396,11 @@ def _furnish(builder: Builder, block: Block, side: int, border: float) -> None:
             0.0 if side < 0 else np.pi,
             pick(rng, PAINTS),
         )
+
+
+def _clutter(builder: Builder, block: Block, side: int, near: float, far: float) -> None:
+    """People, bins, benches and the like, between two distances from the centre line."""
+    rng = builder.rng
     clutter = (
         lambda: props.bench(),
         lambda: props.shelter(),
@@ -412,15 +415,12 @@ def _furnish(builder: Builder, block: Block, side: int, border: float) -> None:
         lambda: vehicles.person(rng),
         lambda: props.utility_pole(),
     )
-    for _ in range(7):
-        s, depth = (
-            rng.uniform(block.start + 1, block.end - 1),
-            rng.uniform(1.0, border - half - 0.9),
-        )
+    for _ in range(9):
+        s, d = rng.uniform(block.start + 1, block.end - 1), rng.uniform(near, far)
         kind = rng.integers(len(clutter))
         facing = (0.0 if side > 0 else np.pi) if kind < 2 else rng.uniform(0, 6)
-        place = border - 1.3 if kind == 1 else half + depth
-        builder.put(clutter[kind](), s, side * place, KERB_M, facing, pick(rng, PAINTS + METALS))
+        colour = pick(rng, PAINTS + METALS)
+        builder.put(clutter[kind](), s, side * (far if kind == 1 else d), KERB_M, facing, colour)
 
 
 def _park_vehicles(builder: Builder, block: Block, side: int) -> None:
@@ -441,3 +441,17 @@ def _park_vehicles(builder: Builder, block: Block, side: int) -> None:
         turn = (0.0 if side < 0 else np.pi) + rng.normal(0, 0.02)
         builder.put(make(rng), s + need / 2, d, 0.0, turn, pick(rng, PAINTS))
         s += need + rng.uniform(0, 1.5)
+
+
+_KINDS = {
+    "houses": (_houses, 2.2, 3.2),
+    "park": (_park, 1.6, 2.6),
+    "yard": (_yard, 1.3, 2.0),
+    "waterside": (_waterside, 1.4, 2.0),
+    "railway": (_railway, 0.3, 0.5),
+    "walled": (_walled, 1.5, 2.4),
+}
+KINDS = tuple(_KINDS)
+"""What the land along the street may be."""
+SHARES = (0.24, 0.16, 0.17, 0.17, 0.16, 0.10)
+"""How often each is drawn."""

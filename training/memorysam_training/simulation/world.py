@@ -12,7 +12,7 @@ from memorysam_training.simulation.movers import Ego, Mover
 from memorysam_training.simulation.noise import smooth_sample, stream, texture
 from memorysam_training.simulation.palettes import METALS, PAINTS, PAVEMENT, PLANTS, pick
 from memorysam_training.simulation.road import BEHIND_M, Road
-from memorysam_training.simulation.roadside import Block, Builder, build_side
+from memorysam_training.simulation.roadside import KINDS, SHARES, Block, Builder, build_side
 from memorysam_training.simulation.traffic import populate
 
 VIEW_M = 170.0
@@ -52,12 +52,15 @@ def build_world(seed: int, seconds: float) -> World:
     builder = Builder(rng, road)
     _pave(builder, length, junctions)
     for side in (1, -1):
+        kind = rng.choice(KINDS, p=SHARES)
         for block in blocks:
-            build_side(builder, block, side)
+            if rng.random() < 0.6:  # land goes on as it was more often than not
+                kind = rng.choice(KINDS, p=SHARES)
+            build_side(builder, block, side, kind)
         for junction in junctions:
             _junction_side(builder, junction, side)
     for junction in junctions:
-        if rng.random() < 0.3:
+        if rng.random() < 0.22:
             _overpass(builder, junction + JUNCTION_M / 2)
     builder.add(_hills(rng, road))
     _skyline(builder, length)
@@ -70,9 +73,11 @@ def _plan(rng: np.random.Generator, length: float) -> tuple[list[Block], list[fl
     blocks, junctions = [], []
     s = -BEHIND_M
     while s < length:
-        end = min(s + float(rng.uniform(32, 58)), length)
+        end = s + float(rng.uniform(32, 58))
+        if end > length - 30:  # what is left is too short for a block of its own
+            end = length
         blocks.append(Block(s, end))
-        if end < length - JUNCTION_M:
+        if end < length:
             junctions.append(end)
         s = end + JUNCTION_M
     return blocks, junctions

@@ -17,7 +17,7 @@ from memorysam_training.simulation.sensors.view import View, displaced
 
 STEPS = 5
 """Sub-frame steps per packet."""
-THRESHOLD = 0.22
+THRESHOLD = 0.27
 """Change of the logarithm of light at which a pixel speaks."""
 SPREAD = 0.03
 """Standard deviation of the threshold among pixels, and of each decision."""
