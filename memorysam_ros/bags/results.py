@@ -70,12 +70,11 @@ class Results:
         line |= _told(result)
         if self._truth is not None:
             truth = self._truth.at(moment.matched.stamp_ns)
-        if truth is not None and self._truth is not None:
-            condition = self._truth.condition(moment.time_ns)
-            sensors = tuple(line["sensors"])
-            scores = self._comparison.add(result.segmentation.labels, truth, condition, sensors)
-            line |= {"miou": scores.miou_present, "condition": condition}
-        self._filmstrip.add(result, truth)
+        if truth is not None:
+            labels, sensors = result.segmentation.labels, tuple(line["sensors"])
+            scores = self._comparison.add(labels, truth.ids, truth.condition, sensors)
+            line |= {"miou": scores.miou_present, "condition": truth.condition}
+        self._filmstrip.add(result, truth.ids if truth else None)
         self._moments.append(line)
 
     def finish(self, facts: dict[str, str]) -> dict[str, Any]:

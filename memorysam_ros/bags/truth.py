@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,17 @@ from memorysam_ros.bags.topics import IMAGE
 CONDITION_TYPE = "std_msgs/msg/String"
 
 
+@dataclass(frozen=True)
+class TrueLabels:
+    """Ground truth of one moment."""
+
+    stamp_ns: int
+    ids: np.ndarray
+    """``(H, W)``, uint8 or uint16."""
+    condition: str
+    """Such as ``rain``: what the bag's condition topic said last; empty where it has none."""
+
+
 class Truth:
     """Label images of one topic, found by their stamps; to be used as a context.
 
@@ -28,7 +41,6 @@ class Truth:
     def __init__(self, path: str | Path, topic: str) -> None:
         self._bag = Bag(path)
         self._topic = topic
-        self._conditions: list[tuple[int, str]] = []
 
     def __enter__(self) -> Truth:
         self._bag.__enter__()
@@ -39,26 +51,21 @@ class Truth:
             raise
         self._labels = self._read()
         self._next = next(self._labels, None)
-        self._conditions = self._read_conditions()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bag.__exit__()
 
-    def at(self, stamp_ns: int) -> np.ndarray | None:
-        """True ids ``(H, W)`` at exactly this stamp; None where there are none.
+    def at(self, stamp_ns: int) -> TrueLabels | None:
+        """The truth at exactly this stamp; None where there is none.
 
         To be asked for stamps in rising order.
         """
-        while self._next is not None and self._next[0] < stamp_ns:
+        while self._next is not None and self._next.stamp_ns < stamp_ns:
             self._next = next(self._labels, None)
-        if self._next is None or self._next[0] != stamp_ns:
+        if self._next is None or self._next.stamp_ns != stamp_ns:
             return None
-        return self._next[1]
-
-    def condition(self, time_ns: int) -> str:
-        """The condition that held at a time on the bag's clock; empty where the bag says none."""
-        return next((name for at, name in reversed(self._conditions) if at <= time_ns), "")
+        return self._next
 
     def _check(self) -> None:
         topic = self._bag.topics.get(self._topic)
@@ -69,12 +76,20 @@ class Truth:
                 f"{', '.join(images) or 'none'}"
             )
 
-    def _read(self) -> Iterator[tuple[int, np.ndarray]]:
+    def _read(self) -> Iterator[TrueLabels]:
+        conditions = self._conditions()
+        times_ns = [time_ns for time_ns, _ in conditions]
         for raw in self._bag.messages({self._topic}):
             message = self._bag.deserialise(raw)
-            yield conversions.stamp_ns(message) or raw.time_ns, conversions.label_ids(message)
+            place = bisect_right(times_ns, raw.time_ns)
+            yield TrueLabels(
+                conversions.stamp_ns(message) or raw.time_ns,
+                conversions.label_ids(message),
+                conditions[place - 1][1] if place else "",
+            )
 
-    def _read_conditions(self) -> list[tuple[int, str]]:
+    def _conditions(self) -> list[tuple[int, str]]:
+        """What the weather was like, from each time on."""
         topics = {
             topic.name
             for topic in self._bag.topics.values()
