@@ -11,15 +11,23 @@ The drawing itself is done by :mod:`memorysam_core.frames`.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 Reading = Literal["image", "depth", "points", "events", "rendered"]
 """The kinds of sensor reading that frames are drawn from."""
 
 
+class _Checked:
+    """Refuses parameters that no frame could be drawn with."""
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
 @dataclass(frozen=True)
-class Rgb:
+class Rgb(_Checked):
     """A colour image as the camera gives it, R, G, B."""
 
     name: ClassVar[str] = "rgb"
@@ -27,7 +35,7 @@ class Rgb:
 
 
 @dataclass(frozen=True)
-class LogDepth:
+class LogDepth(_Checked):
     """DELIVER's depth: ``floor(255 * clamp(1 + ln(z / far_m) / log_range, floor, 1))``, grey."""
 
     name: ClassVar[str] = "log_depth"
@@ -44,7 +52,7 @@ class LogDepth:
 
 
 @dataclass(frozen=True)
-class Hha:
+class Hha(_Checked):
     """Log depth (R), height above ground (G) and angle to gravity (B), as DELIVER's ``hha``."""
 
     name: ClassVar[str] = "hha"
@@ -63,7 +71,7 @@ class Hha:
 
 
 @dataclass(frozen=True)
-class LidarRange:
+class LidarRange(_Checked):
     """Nearest LiDAR return of each pixel, grey, one level per ``metres_per_level``; 0 is none."""
 
     name: ClassVar[str] = "lidar_range"
@@ -81,7 +89,7 @@ class LidarRange:
 
 
 @dataclass(frozen=True)
-class EventPolarity:
+class EventPolarity(_Checked):
     """DELIVER's events: black, and pure red or blue by the polarity of the last event."""
 
     name: ClassVar[str] = "event_polarity"
@@ -94,7 +102,7 @@ class EventPolarity:
 
 
 @dataclass(frozen=True)
-class EventTimeSurface:
+class EventTimeSurface(_Checked):
     """Recency of the last event of each polarity: R increase, B decrease, 255 just now."""
 
     name: ClassVar[str] = "event_time_surface"
@@ -106,7 +114,7 @@ class EventTimeSurface:
 
 
 @dataclass(frozen=True)
-class Rendered:
+class Rendered(_Checked):
     """Three channels that come ready drawn, such as MCubeS's polarisation images."""
 
     name: ClassVar[str] = "rendered"
@@ -156,30 +164,46 @@ def from_dict(values: dict) -> Representation:
             f"representation {name!r} has no parameter {', '.join(unknown)}; "
             f"known are {', '.join(known) or 'none'}"
         )
-    representation = kind(**parameters)
-    _check(representation)
-    return representation
+    return kind(**parameters)
 
 
 _CHOICES = {
-    (LidarRange, "distance"): ("euclidean", "z"),
-    (EventPolarity, "positive"): ("red", "blue"),
+    ("lidar_range", "distance"): ("euclidean", "z"),
+    ("event_polarity", "positive"): ("red", "blue"),
 }
+_RANGES: dict[str, tuple[float, float, str]] = {
+    "invalid_level": (0, 255, "a level from 0 to 255"),
+    "densify_px": (0, 1000, "a number from 0"),
+    "floor": (0, 1, "a fraction from 0 to 1"),
+    "angle_offset": (-255, 255, "a level from -255 to 255"),
+}
+"""Least and greatest value of parameters; all others must be above 0."""
+_LEAST = 1e-9
 
 
-def _check(representation: Representation) -> None:
+def _check(representation: Any) -> None:
     for field in dataclasses.fields(representation):
         value, default = getattr(representation, field.name), field.default
-        number = isinstance(default, (int, float)) and not isinstance(default, bool)
-        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not (fits if number else type(value) is type(default)):
+        wanted = _wanted(representation.name, field.name, value, default)
+        if wanted is not None:
             raise ValueError(
                 f"parameter {field.name} of representation {representation.name!r} is {value!r}; "
-                f"give a {type(default).__name__} such as {default!r}"
+                + wanted
             )
-        choices = _CHOICES.get((type(representation), field.name))
-        if choices and value not in choices:
-            raise ValueError(
-                f"parameter {field.name} of representation {representation.name!r} is {value!r}; "
-                f"accepted are {', '.join(choices)}"
-            )
+
+
+def _wanted(name: str, parameter: str, value: Any, default: Any) -> str | None:
+    """What should have been given instead of a value, None if it is fine."""
+    kinds = (int, float) if isinstance(default, float) else (type(default),)
+    if not isinstance(value, kinds) or isinstance(value, bool) is not isinstance(default, bool):
+        whole = isinstance(default, int) and not isinstance(default, bool)
+        kind = "whole number" if whole else type(default).__name__
+        return f"give a {kind} such as {default!r}"
+    choices = _CHOICES.get((name, parameter))
+    if choices is not None and value not in choices:
+        return f"accepted are {', '.join(choices)}"
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        least, greatest, words = _RANGES.get(parameter, (_LEAST, math.inf, "a number above 0"))
+        if not least <= value <= greatest:
+            return f"give {words}"
+    return None

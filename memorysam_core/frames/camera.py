@@ -176,6 +176,7 @@ class Camera:
         y = (places[..., 1] - self.cy) / self.fy
         if self.distorted:
             x, y = (part.to(depth.dtype) for part in undistort(self.model, self.distortion, x, y))
+            depth = torch.where(torch.isnan(x), x, depth)
         point = torch.stack((x * depth - self.shift_m[0], y * depth - self.shift_m[1], depth), -1)
         return like(point, uv)
 

@@ -65,9 +65,11 @@ def draw(
     height, width = size
     view = camera.resized(width, height) if camera is not None else None
     if isinstance(reading, RenderedReading):
-        return Frame(resize.nearest(tensor_of(reading.pixels, device, torch.uint8), size))
+        pixels = tensor_of(reading.pixels, device, torch.uint8)
+        return Frame(_own(resize.nearest(pixels, size), pixels))
     if isinstance(reading, ImageReading) and isinstance(how, Rgb):
-        return Frame(resize.smooth(tensor_of(reading.pixels, device, torch.uint8), size))
+        pixels = tensor_of(reading.pixels, device, torch.uint8)
+        return Frame(_own(resize.smooth(pixels, size), pixels))
     if isinstance(reading, DepthReading) and isinstance(how, LogDepth):
         metres = _registered(reading, view, size, device)
         grey = depth.grey_from_metres(metres, how)
@@ -84,6 +86,11 @@ def draw(
         f"{type(reading).__name__} cannot be drawn as {how.name!r}, which takes {how.reading}; "
         "give the sensor that the checkpoint was trained with, or RenderedReading if it is drawn"
     )
+
+
+def _own(pixels: Tensor, source: Tensor) -> Tensor:
+    """A frame that nobody else holds, so that its user may write to it."""
+    return pixels.clone() if pixels is source else pixels
 
 
 def _needed(view: Camera | None, how: Representation) -> Camera:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from memorysam_core.frames import occlusion
 from memorysam_core.frames.arrays import DeviceLike, indices_where, tensor_of
@@ -86,7 +87,19 @@ def draw_lidar(view: PointsInView, how: LidarRange) -> tuple[Tensor, Tensor]:
     frame.index_copy_(0, pixel, levels)
     point_index = torch.full((height * width,), -1, dtype=torch.int32, device=pixel.device)
     point_index.index_copy_(0, pixel, view.index.index_select(0, winner).int())
-    return frame.view(height, width, 3), point_index.view(height, width)
+    frame = frame.view(height, width, 3)
+    if how.densify_px:
+        frame = _densified(frame, how.densify_px)
+    return frame, point_index.view(height, width)
+
+
+def _densified(frame: Tensor, radius: int) -> Tensor:
+    """Empty pixels take the nearest return within ``radius`` pixels each way; others stay."""
+    level = frame[..., 0]
+    nearness = (256 - level.float()).masked_fill_(level == 0, 0)
+    widest = functional.max_pool2d(nearness[None, None], 2 * radius + 1, 1, radius)[0, 0]
+    filling = (256 - widest).masked_fill_(widest == 0, 0).to(torch.uint8)
+    return torch.where(level > 0, level, filling)[..., None].expand(-1, -1, 3).contiguous()
 
 
 def carry_back(view: PointsInView, labels: Tensor, unlabelled: int) -> Tensor:
