@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
 
 from memorysam_core.bench.row import Row
-from memorysam_core.bench.timing import in_turn, once_ms, timed
+from memorysam_core.bench.timing import Work, in_turn, once_ms, timed
 from memorysam_core.frames import lidar
 from memorysam_core.frames.camera import Camera
 from memorysam_core.frames.depth import register
-from memorysam_core.frames.draw import draw
+from memorysam_core.frames.draw import Frame, draw
 from memorysam_core.frames.evt3 import Evt3Decoder
 from memorysam_core.frames.hha import draw_hha
 from memorysam_core.frames.raster import nearest_in_pixel
@@ -73,7 +74,7 @@ def _projection(device: str, repeats: int) -> Iterator[Row]:
         yield Row(f"the same by quickest runs, {name}", fastest[0] / fastest[1], "x", detail)
 
 
-def _ours(reading: PointsReading) -> object:
+def _ours(reading: PointsReading) -> Work:
     def work() -> torch.Tensor:
         view = lidar.look(reading, CAMERA, _device_of(reading), find_occluded=False)
         return nearest_in_pixel(view.pixel, view.xyz[:, 2], view.visible, SIZE[0] * SIZE[1])
@@ -85,7 +86,7 @@ def _device_of(reading: PointsReading) -> torch.device:
     return reading.xyz.device
 
 
-def _open3d(reading: PointsReading) -> object:
+def _open3d(reading: PointsReading) -> Work:
     import open3d as o3d
 
     cloud = o3d.t.geometry.PointCloud(o3d.core.Tensor(np.asarray(reading.xyz)))
@@ -126,9 +127,7 @@ def _occlusion(device: str, repeats: int, streets: int) -> Iterator[Row]:
         ("with occlusion removal", LidarRange()),
         ("without", LidarRange(remove_occluded=False)),
     ):
-        timing = timed(
-            lambda how=how: draw(how, reading, CAMERA, SIZE, device=device), device, repeats
-        )
+        timing = timed(partial(draw, how, reading, CAMERA, SIZE, 0, device), device, repeats)
         detail = (
             f"{len(scan.xyz)} points, quickest {min(timing.runs_ms):.2f}, p95 {timing.p95_ms:.2f}"
         )
@@ -141,10 +140,9 @@ def _events(device: str, repeats: int) -> Iterator[Row]:
     t = np.sort(rng.integers(0, STAMP_NS, count))
     x, y = rng.integers(0, width, count), rng.integers(0, height, count)
     p = rng.integers(0, 2, count)
-    events = EventsReading(
-        *(torch.from_numpy(v).to(device) for v in (t, x, y, p)), width=width, height=height
-    )
-    flat, sign = y * width + x, np.where(p > 0, 0, 2)
+    t_ns, column, row, sign = (torch.from_numpy(v).to(device) for v in (t, x, y, p))
+    events = EventsReading(t_ns, column, row, sign, width, height)
+    flat, channel = y * width + x, np.where(p > 0, 0, 2)
 
     def numpy_frame() -> np.ndarray:
         inside = (t > 0) & (t <= STAMP_NS)
@@ -152,11 +150,14 @@ def _events(device: str, repeats: int) -> Iterator[Row]:
         last = np.zeros(height * width, np.int64)
         np.maximum.at(last, flat[inside], np.flatnonzero(inside) + 1)
         hit = np.flatnonzero(last)
-        frame[hit, sign[last[hit] - 1]] = 255
+        frame[hit, channel[last[hit] - 1]] = 255
         return frame.reshape(height, width, 3)
 
     how = EventPolarity()
-    work = lambda: draw(how, events, None, (height, width), STAMP_NS, device)  # noqa: E731
+
+    def work() -> Frame:
+        return draw(how, events, None, (height, width), STAMP_NS, device)
+
     assert np.array_equal(work().pixels.cpu().numpy(), numpy_frame())
     ratio, spread = in_turn(numpy_frame, work, device, repeats)
     yield Row("1 million events to a frame, against NumPy", ratio, "x", f"640 x 480; {spread}")
@@ -197,7 +198,10 @@ def _depth(device: str, repeats: int) -> Iterator[Row]:
     beside[0, 3] = 0.05
     image = torch.where(y > 0.05, 1.2 / y, 8.0).to(device)
     reading = DepthReading(image, sensor, beside)
-    work = lambda: register(reading, CAMERA, device)  # noqa: E731
+
+    def work() -> torch.Tensor:
+        return register(reading, CAMERA, device)
+
     ratio, spread = in_turn(_open3d_registration(image, sensor, beside), work, device, repeats)
     filled = float(torch.isfinite(work()).float().mean())
     detail = f"640 x 480 to 1024 x 1024; ours fills {100 * filled:.0f} % of the pixels; {spread}"
@@ -206,7 +210,7 @@ def _depth(device: str, repeats: int) -> Iterator[Row]:
     yield Row("depth registration", runs.p50_ms, "ms", f"quickest {min(runs.runs_ms):.1f}")
 
 
-def _open3d_normals(metres: torch.Tensor, camera: Camera) -> object:
+def _open3d_normals(metres: torch.Tensor, camera: Camera) -> Work:
     import open3d as o3d
 
     image = o3d.t.geometry.Image(o3d.core.Tensor(metres.cpu().numpy()[..., None].copy()))
@@ -215,7 +219,7 @@ def _open3d_normals(metres: torch.Tensor, camera: Camera) -> object:
     return lambda: image.create_vertex_map(intrinsics).create_normal_map()
 
 
-def _open3d_registration(metres: torch.Tensor, sensor: Camera, transform: np.ndarray) -> object:
+def _open3d_registration(metres: torch.Tensor, sensor: Camera, transform: np.ndarray) -> Work:
     import open3d as o3d
 
     image = o3d.t.geometry.Image(o3d.core.Tensor(metres.cpu().numpy()[..., None].copy()))

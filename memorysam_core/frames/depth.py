@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from memorysam_core.frames import resize
-from memorysam_core.frames.arrays import DeviceLike, tensor_of
+from memorysam_core.frames.arrays import DeviceLike, between, indices_where, tensor_of
 from memorysam_core.frames.camera import Camera, ray_tensor
 from memorysam_core.frames.readings import DepthReading
 from memorysam_core.representations import Hha, LogDepth
@@ -57,18 +57,18 @@ def register(reading: DepthReading, camera: Camera, device: DeviceLike = "cpu") 
     height, width = metres.shape
     dense = reading.camera.resized(width * factor, height * factor)
     z = _densified(metres, factor).view(-1)
-    index = torch.isfinite(z).nonzero().squeeze(1)
-    z = z[index]
-    rays = ray_tensor(dense, str(device)).view(-1, 3)[index]
-    xyz = (rays * z[:, None]).T
+    index = indices_where(between(z, 0, math.inf))
+    z = z.index_select(0, index)
+    xyz = ray_tensor(dense, str(device)).view(-1, 3).index_select(0, index).mul_(z[:, None]).T
     if reading.camera_from_depth is not None:
         camera_from_depth = tensor_of(reading.camera_from_depth, device, torch.float32)
         xyz = camera_from_depth[:3, :3] @ xyz + camera_from_depth[:3, 3:]
     u, v, inside, _ = camera.project_parts(*xyz)
-    kept = inside.nonzero().squeeze(1)
-    pixel = (v[kept].int() * camera.width + u[kept].int()).long()
+    kept = indices_where(inside)
+    column, row = u.index_select(0, kept).int(), v.index_select(0, kept).int()
+    pixel = (row * camera.width + column).long()
     nearest = torch.full((size[0] * size[1],), torch.inf, device=device)
-    nearest.scatter_reduce_(0, pixel, xyz[2, kept], "amin")
+    nearest.scatter_reduce_(0, pixel, xyz[2].index_select(0, kept), "amin")
     return nearest.masked_fill_(torch.isinf(nearest), torch.nan).view(size)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from memorysam_core.frames import resize
-from memorysam_core.frames.arrays import DeviceLike, tensor_of
+from memorysam_core.frames.arrays import DeviceLike, between, indices_where, tensor_of
 from memorysam_core.frames.camera import Camera
 from memorysam_core.frames.readings import EventsReading
 from memorysam_core.representations import EventPolarity, EventTimeSurface
@@ -63,9 +63,10 @@ class _Grid:
 
     def place(self, x: Tensor, y: Tensor, width: int) -> Tensor:
         if self.pixel_of_pixel is not None:
-            return self.pixel_of_pixel[y * width + x]
+            return self.pixel_of_pixel.index_select(0, y * width + x)
         assert self.pixel_of_row is not None and self.column_of_column is not None
-        return self.pixel_of_row[y] + self.column_of_column[x]
+        rows = self.pixel_of_row.index_select(0, y)
+        return rows.add_(self.column_of_column.index_select(0, x))
 
     def enlarged(self, frame: Tensor, size: tuple[int, int]) -> Tensor:
         if self.source is None:
@@ -124,15 +125,18 @@ def _in_window(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Age in ns, place in the stream, grid pixel and sign of the events that count."""
     age_ns = stamp_ns - tensor_of(reading.t_ns, device, torch.int64)
-    x = tensor_of(reading.x, device, torch.int64)
-    y = tensor_of(reading.y, device, torch.int64)
-    kept = (age_ns >= 0) & (age_ns < window_ns) & (x < reading.width) & (y < reading.height)
-    index = kept.nonzero().squeeze(1)
-    pixel = grid.place(x[index], y[index], reading.width)
+    x, y, p = (tensor_of(c, device, torch.int64) for c in (reading.x, reading.y, reading.p))
+    kept = between(age_ns, 0, window_ns) & between(x, 0, reading.width)
+    index = indices_where(kept & between(y, 0, reading.height))
+    if len(index) < len(kept):
+        age_ns, x, y, p = (c.index_select(0, index) for c in (age_ns, x, y, p))
+    pixel = grid.place(x, y, reading.width)
+    increase = p > 0
     if grid.pixel_of_pixel is not None:
-        index, pixel = index[pixel >= 0], pixel[pixel >= 0]
-    increase = tensor_of(reading.p, device, torch.int64)[index] > 0
-    return age_ns[index], index, pixel, increase
+        seen = indices_where(pixel >= 0)
+        kept_columns = (c.index_select(0, seen) for c in (age_ns, index, pixel, increase))
+        age_ns, index, pixel, increase = kept_columns
+    return age_ns, index, pixel, increase
 
 
 def _polarity(
@@ -141,8 +145,8 @@ def _polarity(
     # The youngest event has the smallest (age, distance from the end of the stream, sign) packed
     # in 63 bits. Windows past 4.3 s are compared in coarser steps than nanoseconds.
     step = 1 + round(how.window_s * 1e9) // (1 << _TIME_BITS)
-    from_end = (1 << _INDEX_BITS) - 1 - index
-    key = ((age_ns // step if step > 1 else age_ns) << _INDEX_BITS | from_end) << 1 | increase
+    key = (age_ns // step if step > 1 else age_ns) << _INDEX_BITS
+    key.bitwise_or_((1 << _INDEX_BITS) - 1 - index).bitwise_left_shift_(1).bitwise_or_(increase)
     none = torch.iinfo(torch.int64).max
     last = torch.full((grid.size[0] * grid.size[1],), none, device=pixel.device)
     last.scatter_reduce_(0, pixel, key, "amin")
