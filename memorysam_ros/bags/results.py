@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,10 +14,13 @@ from memorysam_ros.bags.filmstrip import Filmstrip
 from memorysam_ros.bags.reader import Bag
 from memorysam_ros.bags.replay import SECOND_NS, Moment, Replay
 from memorysam_ros.bags.topics import TRANSFORMS
-from memorysam_ros.bags.truth import Comparison, Truth
+from memorysam_ros.bags.truth import Comparison, Truth, at_size
 from memorysam_ros.bags.writer import BagWriter
 from memorysam_ros.pipeline import SENSORS
 from memorysam_ros.result import TOPICS, Result
+
+if TYPE_CHECKING:
+    from memorysam_ros.bags.replay_report import ReplayReport
 
 NODE = "/segment_node"
 WRITTEN = ("output/labels", "output/confidence", "output/color", "output/overlay", "output/points")
@@ -30,11 +33,18 @@ class Results:
     """Takes the moments of a replay, writes them into a folder and sums them up."""
 
     def __init__(
-        self, folder: Path, replay: Replay, truth: Truth | None, writer: BagWriter, debug: bool
+        self,
+        folder: Path,
+        replay: Replay,
+        truth: Truth | None,
+        writer: BagWriter,
+        report: ReplayReport | None = None,
+        debug: bool = False,
     ) -> None:
         pipeline = replay.pipeline
         space = pipeline.segmenter.contract.label_space
         self._folder, self._replay, self._truth, self._writer = folder, replay, truth, writer
+        self._report = report
         self._topics = (*WRITTEN, *(DEBUG if debug else ()))
         if pipeline.parameters.output_size == "network":
             self._topics += ("output/camera_info",)
@@ -70,15 +80,21 @@ class Results:
         line |= _told(result)
         if self._truth is not None:
             truth = self._truth.at(moment.matched.stamp_ns)
+        labels = result.segmentation.labels
         if truth is not None:
-            labels, sensors = result.segmentation.labels, tuple(line["sensors"])
-            scores = self._comparison.add(labels, truth.ids, truth.condition, sensors)
+            labels = at_size(labels, truth.ids.shape)
+            scores = self._comparison.add(
+                labels, truth.ids, truth.condition, tuple(line["sensors"])
+            )
             line |= {"miou": scores.miou_present, "condition": truth.condition}
-        self._filmstrip.add(result, truth.ids if truth else None)
+        ids, condition = (truth.ids, truth.condition) if truth else (None, "")
+        self._filmstrip.add(result, ids)
+        if self._report is not None:
+            self._report.add(moment.time_s, result, labels, ids, condition)
         self._moments.append(line)
 
     def finish(self, facts: dict[str, str]) -> dict[str, Any]:
-        """Writes filmstrip and summary, and returns the latter."""
+        """Writes filmstrip, summary and report; returns the summary."""
         seconds = time.perf_counter() - self._began
         replay, labelled = self._replay, [m for m in self._moments if "unusable" not in m]
         self._filmstrip.save(self._folder / "filmstrip.png")
@@ -101,6 +117,8 @@ class Results:
             "metrics": self._comparison.to_dict(),
             "moments": self._moments,
         }
+        if self._report is not None:
+            self._report.write(self._folder / "report.html", summary)
         text = json.dumps(summary, indent=1)
         (self._folder / "replay.json").write_text(text + "\n", encoding="utf-8")
         return summary

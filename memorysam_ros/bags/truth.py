@@ -101,6 +101,14 @@ class Truth:
         ]
 
 
+def at_size(labels: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Label ids ``(h, w)`` at the truth's size (height, width), by nearest neighbour."""
+    if labels.shape == size:
+        return labels
+    wide = torch.from_numpy(labels.astype(np.int32))
+    return resize.nearest(wide, (size[0], size[1])).numpy()
+
+
 class Comparison:
     """Confusion matrices of a replay: of everything, and by condition."""
 
@@ -113,10 +121,7 @@ class Comparison:
     def add(
         self, labels: np.ndarray, truth: np.ndarray, condition: str, sensors: tuple[str, ...]
     ) -> Scores:
-        """Compares one label image, at the truth's size; the figures of this one image."""
-        if labels.shape != truth.shape:
-            size = (truth.shape[0], truth.shape[1])
-            labels = resize.nearest(torch.from_numpy(labels.astype(np.int32)), size).numpy()
+        """Compares one label image with the truth of its size; the figures of this one image."""
         one = self._empty().update(labels, truth)
         self.total = self.total + one
         for groups, key in ((self.by_condition, condition), (self.by_sensors, sensors)):

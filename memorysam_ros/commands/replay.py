@@ -2,8 +2,8 @@
 
 Finds the sensors' topics in the bag, matches them in time and draws them as the live node does, and
 writes into one folder: a bag with labels, confidence, colours, overlay and labelled points (for
-RViz or Foxglove), a filmstrip and replay.json. With --labels, the labels are compared with the
-ground truth.
+RViz or Foxglove), report.html, a filmstrip and replay.json. With --labels, the labels are compared
+with the ground truth.
 
     memorysam replay model.safetensors drive.mcap
     memorysam replay model.safetensors drive/ --topic image:=/front/image_raw --drop lidar@8-12
@@ -12,6 +12,7 @@ ground truth.
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from memorysam_ros.bags.reader import Bag
     from memorysam_ros.bags.replay import Replay
+    from memorysam_ros.bags.replay_report import ReplayReport
     from memorysam_ros.parameters import Parameters
 
 
@@ -80,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         replay = Replay(bag, inputs, pipeline, selection)
         summary = _write(replay, output, args, facts)
     print(text(summary))
-    print(f"wrote {output}/bag, {output}/filmstrip.png and {output}/replay.json")
+    print(f"wrote {', '.join(str(path) for path in sorted(output.iterdir()))}")
     if not summary["labelled"]:
         print("memorysam replay: no set could be labelled", file=sys.stderr)
         return 1
@@ -110,11 +112,22 @@ def _write(
             )
         )
         with BagWriter(folder / "bag", compress=True) as writer:
-            results = Results(folder, replay, truth, writer, args.debug_frames)
+            results = Results(folder, replay, truth, writer, _report(replay), args.debug_frames)
             for moment in replay:
                 results.add(moment)
                 bar.update(min(moment.time_s - args.start, length_s) - bar.n)
             return results.finish(facts)
+
+
+def _report(replay: Replay) -> ReplayReport | None:
+    try:
+        from memorysam_ros.bags.replay_report import ReplayReport
+    except ModuleNotFoundError as error:
+        from memorysam_core.cli import describe
+
+        print(f"memorysam replay: no report.html: {describe(error)}", file=sys.stderr)
+        return None
+    return ReplayReport(replay, shlex.join(["memorysam", *sys.argv[1:]]))
 
 
 def _inputs(bag: Bag, given: list[str], labels: str | None) -> dict[str, str]:

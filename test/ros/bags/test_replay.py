@@ -275,6 +275,8 @@ def test_the_command(drive, checkpoint, tmp_path, monkeypatch, capsys):
     assert {counts[name] for name in (*images, "debug/depth_frame")} == {10}
     assert counts["output/points"] == counts["debug/lidar_frame"] == 7
     assert counts["/tf_static"] == counts["output/label_info"] == 1
+    page = (tmp_path / "drive_labels" / "report.html").read_text()
+    assert "Replay of drive" in page and "LiDAR" in page
     strip = Image.open(tmp_path / "drive_labels" / "filmstrip.png")
     assert strip.width == 6 * 324 + 4 and strip.height == 6 * (192 + 4) + 4
 
