@@ -1,0 +1,161 @@
+"""Launch and configuration files name what exists; the launch file itself runs under a stand-in
+of the launch system, so that it is tried without ROS."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import sys
+import types
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+import yaml
+
+from memorysam_ros import dds, shared_files
+from memorysam_ros.parameter_files import values_of
+from memorysam_ros.result import TOPICS
+
+ARGUMENTS = {
+    "checkpoint", "image", "camera_info", "depth", "depth_camera_info", "events", "points",
+    "params_file", "namespace", "use_sim_time", "rviz", "autostart", "device", "log_level",
+}  # fmt: skip
+
+
+class Action:
+    """Any action or substitution: keeps what it was given."""
+
+    def __init__(self, *args, **options) -> None:
+        self.args, self.options = args, options
+
+    def perform(self, context: dict[str, str]) -> str:
+        return context[self.args[0]]
+
+
+@pytest.fixture
+def launch_file(monkeypatch, repository):
+    """The module of segment.launch.py, without the launch system."""
+    names = {
+        "launch": ("LaunchContext", "LaunchDescription"),
+        "launch.actions": ("DeclareLaunchArgument", "OpaqueFunction", "SetEnvironmentVariable"),
+        "launch.substitutions": ("EnvironmentVariable", "LaunchConfiguration"),
+        "launch_ros": (),
+        "launch_ros.actions": ("Node",),
+    }
+    for module, classes in names.items():
+        stand_in = types.ModuleType(module)
+        for name in classes:
+            setattr(stand_in, name, type(name, (Action,), {}))
+        monkeypatch.setitem(sys.modules, module, stand_in)
+    path = repository / "launch" / "segment.launch.py"
+    spec = importlib.util.spec_from_file_location("segment_launch", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def started(launch_file, **given: str):
+    defaults = {a.args[0]: a.options["default_value"] for a in launch_file.arguments()}
+    return launch_file.nodes({**defaults, **given})
+
+
+def test_every_argument_has_a_meaning_and_switches_have_choices(launch_file):
+    arguments = {a.args[0]: a.options for a in launch_file.arguments()}
+    assert set(arguments) == ARGUMENTS
+    for name, options in arguments.items():
+        assert len(options["description"]) > 10, name
+        if options["default_value"] in ("true", "false"):
+            assert options["choices"] == ["true", "false"]
+
+
+def test_the_node_that_is_started_is_installed_and_its_files_exist(launch_file, repository):
+    (node,) = started(launch_file)
+    executable = repository / "resource" / "executables" / node.options["executable"]
+    assert executable.is_file()
+    assert os.access(executable, os.X_OK)
+    assert (repository / "resource" / node.options["package"]).is_file()
+    assert os.path.samefile(node.options["parameters"][0], repository / "config" / "segment.yaml")
+    assert (launch_file.CONFIG / "fastdds.xml").is_file()
+    assert (launch_file.CONFIG / "memorysam.rviz").is_file()
+
+
+def test_arguments_become_remappings_and_parameters(launch_file):
+    (node,) = started(
+        launch_file, checkpoint="m.safetensors", image="/front/image_raw", use_sim_time="true",
+        camera_info="", namespace="/robot/", autostart="false",
+    )  # fmt: skip
+    remappings = dict(node.options["remappings"])
+    assert remappings["~/input/image"] == "/front/image_raw"
+    assert remappings["~/input/camera_info"] == "/front/camera_info"
+    assert remappings["~/input/depth_camera_info"] == "~/input/depth_camera_info"
+    changes = {"checkpoint": "m.safetensors", "use_sim_time": True, "autostart": False}
+    assert node.options["parameters"][1] == changes
+    assert node.options["arguments"][-1] == "robot.segment_node:=info"
+
+
+def test_rviz_follows_the_namespace_and_shows_topics_that_exist(launch_file, repository):
+    _, rviz = started(launch_file, rviz="true", namespace="robot")
+    remapped = dict(rviz.options["remappings"])
+    shown = yaml.safe_load((repository / "config" / "memorysam.rviz").read_text())
+    displays = shown["Visualization Manager"]["Displays"]
+    topics = {d["Topic"]["Value"] for d in displays if "Topic" in d}
+    assert topics <= {f"/segment_node/{topic}" for topic in TOPICS}
+    for topic in topics:
+        assert remapped[topic] == f"/robot{topic}"
+
+
+def test_the_xml_launch_file_includes_one_that_exists(repository):
+    tree = ElementTree.parse(repository / "launch" / "segment.launch.xml")
+    (include,) = tree.findall("include")
+    prefix = "$(find-pkg-share memorysam_ros)/"
+    assert include.get("file").startswith(prefix)
+    assert (repository / include.get("file").removeprefix(prefix)).is_file()
+
+
+def test_launch_files_import_only_what_package_xml_names(repository):
+    names = {e.text for e in ElementTree.parse(repository / "package.xml").iter("exec_depend")}
+    for path in (repository / "launch").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("launch"):
+                assert node.module.partition(".")[0] in names
+
+
+def test_the_dds_profile_has_room_for_images_and_keeps_a_choice_of_the_users(monkeypatch):
+    monkeypatch.delenv("FASTRTPS_DEFAULT_PROFILES_FILE", raising=False)
+    monkeypatch.delenv("FASTDDS_DEFAULT_PROFILES_FILE", raising=False)
+    monkeypatch.delenv("RMW_IMPLEMENTATION", raising=False)
+    path = dds.use_profile()
+    assert os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] == path
+    texts = {e.tag.rpartition("}")[2]: e.text for e in ElementTree.parse(path).iter()}
+    assert int(texts["segment_size"]) == 64 * 2**20
+    assert int(texts["maxMessageSize"]) == 16 * 2**20
+    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "/mine.xml")
+    assert dds.use_profile() == "/mine.xml"
+    monkeypatch.delenv("FASTRTPS_DEFAULT_PROFILES_FILE")
+    monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_cyclonedds_cpp")
+    assert dds.use_profile() == ""
+
+
+def test_a_file_that_is_nowhere_is_an_error_that_says_where_it_was_sought():
+    with pytest.raises(FileNotFoundError, match=r"share/memorysam_ros/config/none\.yaml"):
+        shared_files.shared_file("config/none.yaml")
+
+
+def test_what_is_said_once_is_recorded_as_such(repository):
+    overrides = yaml.safe_load((repository / "config" / "rosbag2_qos_overrides.yaml").read_text())
+    assert set(overrides) == {"/tf_static", "/segment_node/output/label_info"}
+    for profile in overrides.values():
+        assert profile["durability"] == "transient_local"
+        assert profile["reliability"] == "reliable"
+
+
+def test_the_preset_of_the_simulated_drive_has_the_poses_of_its_car(repository):
+    rig = pytest.importorskip("memorysam_training.simulation.rig").Rig()
+    from memorysam_ros.calibration import parse_transform
+
+    values = values_of(repository / "config" / "simulated.yaml")
+    for name, truth in (("lidar", rig.camera_from_lidar), ("depth", rig.camera_from_depth)):
+        pose = parse_transform(values[f"{name}.camera_from_{name}"])
+        np.testing.assert_allclose(pose, truth, atol=2e-5)
