@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from memorysam_core.adapters import merge_adapters
-from memorysam_core.checkpoint import Checkpoint, load_checkpoint
-from memorysam_core.contract import InputContract, check_size
+from memorysam_core.checkpoint import Checkpoint
+from memorysam_core.contract import InputContract
+from memorysam_core.engines import Prepared, load_engine
+from memorysam_core.engines.placement import (
+    DTYPES,
+    Precision,
+    choose_device,
+    choose_precision,
+)
+from memorysam_core.engines.replay import Replay
+from memorysam_core.engines.slots import FeatureSlots
+from memorysam_core.engines.threads import use_available_threads
+from memorysam_core.engines.transfers import Fetcher, FrameLike, Intake
 from memorysam_core.frames import resize
-from memorysam_core.frames.arrays import tensor_of
-from memorysam_core.model import MemorySAM
+from memorysam_core.model import Features, MemorySAM
 from memorysam_core.reduce import labels_and_confidence
 from memorysam_core.representations import Rgb
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-FrameLike = np.ndarray | Tensor
+__all__ = [
+    "DTYPES",
+    "FrameLike",
+    "Precision",
+    "Segmentation",
+    "Segmenter",
+    "check_frames",
+    "choose_device",
+    "choose_precision",
+]
 
 
 @dataclass(frozen=True)
@@ -45,7 +61,8 @@ class Segmenter:
     """A checkpoint ready to run on one device, in one precision and at one input size.
 
     Any subset of the checkpoint's modalities may be given, another one each time: frames that are
-    missing are simply not in the sequence. Not to be called by two threads at once.
+    missing are simply not in the sequence. A frame that has not changed since the last set is not
+    encoded again: its features serve once more. Not to be called by two threads at once.
     """
 
     def __init__(
@@ -54,38 +71,54 @@ class Segmenter:
         device: str | torch.device = "auto",
         precision: Precision = "auto",
         size: tuple[int, int] | None = None,
+        engine: str = "auto",
     ) -> None:
         """Load, merge, fuse and place the model.
 
         Args:
-            checkpoint: a file, or one that is loaded already.
+            checkpoint: a file, or one that is loaded already; or what ``memorysam export`` made of
+                one (``.pt2``, ``.onnx``), which fixes device, precision and size.
             device: ``auto`` is CUDA where there is one, else the CPU.
             precision: ``auto`` is bf16 where the device computes it fast, else fp32.
             size: height and width that the model runs at, multiples of 32; the checkpoint's own
                 where None.
+            engine: for a checkpoint, ``eager`` (``auto`` is that too) or ``compiled``, which makes
+                itself fast code while it already runs, or before, in :meth:`warm_up`.
 
         Raises:
-            FileNotFoundError, CheckpointError: as :func:`load_checkpoint`.
-            ValueError: for an unknown device, precision or size.
+            FileNotFoundError, CheckpointError: as :func:`load_checkpoint`; also for an exported
+                file that was made for something else.
+            ValueError: for an unknown device, precision, size or engine.
         """
-        if not isinstance(checkpoint, Checkpoint):
-            checkpoint = load_checkpoint(checkpoint)
-        self.path: Path | None = checkpoint.path
-        self.contract: InputContract = checkpoint.contract
-        self.device = choose_device(device)
-        self.precision = choose_precision(precision, self.device)
-        self.size = size or self.contract.size
-        check_size(*self.size)
-        self._dtype = DTYPES[self.precision]
-        self._model = merge_adapters(checkpoint.build()).fuse().to(self.device, self._dtype)
-        self._statistics = {
-            m.name: self._mean_and_std(m.mean, m.std) for m in self.contract.modalities
-        }
+        if choose_device(device).type == "cpu":
+            use_available_threads()
+        loaded = load_engine(checkpoint, engine, device, precision, size)
+        self.path: Path | None = loaded.path
+        self.contract: InputContract = loaded.contract
+        self.device = loaded.device
+        self.precision = loaded.precision
+        self.size = loaded.size
+        self.engine = loaded.engine
+        self._model = loaded.model
+        self._intake = Intake(self.device)
+        self._fetcher = Fetcher(self.device)
+        self._slots = FeatureSlots(self.engine.source.shapes, len(self.contract.modalities))
+        self._which: dict[tuple[str, ...], Tensor] = {}
+        self._batches: dict[int, Tensor] = {}
+        self._reducers: dict[tuple[int, int], Replay] = {}
+        self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
 
     @property
     def model(self) -> MemorySAM:
-        """The fused model, for whoever wants its logits."""
+        """The fused model, for whoever wants its logits. Raises ValueError for an exported file."""
+        if self._model is None:
+            raise ValueError(f"{self.path} holds compiled code only; load the checkpoint instead")
         return self._model
+
+    @property
+    def prepared(self) -> tuple[Prepared, ...]:
+        """Which graphs are ready, and the time and memory that each of them cost."""
+        return tuple(self.engine.prepared)
 
     def segment(
         self, frames: Mapping[str, FrameLike], size: tuple[int, int] | None = None
@@ -103,18 +136,19 @@ class Segmenter:
         """
         names = self.contract.ordered(frames)
         own_size = check_frames(frames, names)
-        logits, closed = self.logits(frames)
-        labels, confidence = labels_and_confidence(logits, size or own_size)
-        host = torch.stack([labels.to(torch.int32), confidence.to(torch.int32)]).cpu().numpy()
+        with self._running():
+            logits, closed, finite = self._run(names, frames)
+            labels, confidence = self._reduce(logits, size or own_size)
+            results = self._fetcher.fetch(labels, confidence, closed, finite)
+        self._refuse_infinite(results[3], names)
         wide = logits.shape[0] > 255
         return Segmentation(
-            labels=host[0].astype(np.uint16 if wide else np.uint8),
-            confidence=host[1].astype(np.uint8),
+            labels=results[0].astype(np.uint16) if wide else results[0],
+            confidence=results[1],
             modalities=names,
-            closed_gates=tuple(bool(c) for c in closed.tolist()),
+            closed_gates=tuple(bool(c) for c in results[2]),
         )
 
-    @torch.inference_mode()
     def logits(self, frames: Mapping[str, FrameLike]) -> tuple[Tensor, Tensor]:
         """Logits float32 ``(C, H/4, W/4)`` at the model's size, and closed gates ``(M,)``.
 
@@ -122,35 +156,117 @@ class Segmenter:
         """
         names = self.contract.ordered(frames)
         check_frames(frames, names)
-        sequence = torch.stack([self._prepare(name, frames[name]) for name in names])
-        output = self._model(sequence.unsqueeze(1))
-        logits = output.logits[0]
-        if not torch.isfinite(logits.sum()):
+        with self._running():
+            logits, closed, finite = (result.clone() for result in self._run(names, frames))
+            (is_finite,) = self._fetcher.fetch(finite)
+        self._refuse_infinite(is_finite, names)
+        return logits, closed
+
+    def warm_up(
+        self,
+        subsets: Iterable[Iterable[str]] | None = None,
+        lengths: Iterable[int] | None = None,
+    ) -> None:
+        """Get ready: prepare graphs, and run once on black frames for each subset of modalities.
+
+        Args:
+            subsets: modality names of each; where None, all of them, and one of each length.
+            lengths: numbers of sensors for which graphs are prepared now; where None, all sensors
+                and all but one. The other lengths run eagerly until they are prepared in the
+                background.
+        """
+        most = len(self.contract.names)
+        wanted = {max(1, most - 1), most} if lengths is None else set(lengths)
+        wrong = sorted(length for length in wanted if not 1 <= length <= most)
+        if wrong:
+            raise ValueError(
+                f"{wrong[0]} sensors cannot be prepared for; this model has {most}: "
+                + ", ".join(self.contract.names)
+            )
+        self.engine.prepare(wanted)
+        black = np.zeros((*self.size, 3), np.uint8)
+        if subsets is None:
+            subsets = [next(combinations(self.contract.names, length)) for length in sorted(wanted)]
+        for subset in subsets:
+            self.forget()
+            self.segment(dict.fromkeys(subset, black))
+        self.forget()
+        self.engine.prepare_in_background(set(range(1, most + 1)) - wanted)
+
+    def forget(self) -> None:
+        """Encode every frame of the next set, changed or not."""
+        self._intake.forget()
+
+    def close(self) -> None:
+        """Stop preparing graphs in the background."""
+        self.engine.close()
+
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[None]:
+        """In inference mode and, on a GPU, on the segmenter's own stream."""
+        with torch.inference_mode():
+            if self._stream is None:
+                yield
+                return
+            # frames that others are still drawing on the device
+            self._stream.wait_stream(torch.cuda.current_stream(self.device))
+            with torch.cuda.stream(self._stream):
+                yield
+
+    def _run(
+        self, names: tuple[str, ...], frames: Mapping[str, FrameLike]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, closed gates and whether all is finite; the next call may overwrite them."""
+        try:
+            news = tuple(name for name in names if self._intake.is_news(name, frames[name]))
+            if news:
+                which = self._places(news)
+                self._slots.store(which, self._encode(news, frames))
+            return self.engine.run_sequence(self._slots.gather(self._places(names)))
+        except BaseException:
+            self.forget()  # a frame may have been taken whose features are not there
+            raise
+
+    def _encode(self, names: tuple[str, ...], frames: Mapping[str, FrameLike]) -> Features:
+        batch = self._batches.get(len(names))
+        if batch is None:
+            shape = (len(names), *self.size, 3)
+            batch = torch.empty(shape, dtype=torch.uint8, device=self.device)
+            self._batches[len(names)] = batch
+        for row, name in zip(batch, names, strict=True):
+            row.copy_(self._at_size(name, self._intake.take(name, frames[name])))
+        return self.engine.encode(batch, self._places(names))
+
+    def _at_size(self, name: str, pixels: Tensor) -> Tensor:
+        if tuple(pixels.shape[:2]) == tuple(self.size):
+            return pixels
+        smooth = isinstance(self.contract.modality(name).representation, Rgb)
+        return (resize.smooth if smooth else resize.nearest)(pixels, self.size)
+
+    def _places(self, names: tuple[str, ...]) -> Tensor:
+        """The places of modalities in the contract, int64 on the device."""
+        if names not in self._which:
+            places = [self.contract.names.index(name) for name in names]
+            self._which[names] = torch.tensor(places, device=self.device)
+        return self._which[names]
+
+    def _reduce(self, logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, ...]:
+        """Labels and confidence at a size, by one launch where that is possible."""
+        if self._stream is None or self.engine.source.name == "eager":
+            return labels_and_confidence(logits, size)
+        if size not in self._reducers:
+            # A memory pool of its own: results of the sequence's recording are still wanted.
+            self._reducers[size] = Replay(
+                lambda given: labels_and_confidence(given, size), torch.cuda.graph_pool_handle()
+            )
+        return self._reducers[size](logits)
+
+    def _refuse_infinite(self, finite: np.ndarray, names: tuple[str, ...]) -> None:
+        if not finite:
             raise ValueError(
                 f"the model's output is not finite in {self.precision} for {', '.join(names)}; "
                 "try precision fp32, and check the frames that it was given"
             )
-        return logits, output.closed_gates[:, 0]
-
-    def warm_up(self, subsets: Iterable[Iterable[str]] | None = None) -> None:
-        """Run once on black frames for each subset of modalities (all of them where None)."""
-        black = np.zeros((*self.size, 3), np.uint8)
-        for subset in subsets or [self.contract.names]:
-            self.segment(dict.fromkeys(subset, black))
-
-    def _prepare(self, name: str, frame: FrameLike) -> Tensor:
-        """One frame, uint8 ``(H, W, 3)``, to the model's size and normalisation ``(3, h, w)``."""
-        pixels = tensor_of(frame, self.device, torch.uint8)
-        if pixels.shape[:2] != self.size:
-            smooth = isinstance(self.contract.modality(name).representation, Rgb)
-            pixels = (resize.smooth if smooth else resize.nearest)(pixels, self.size)
-        mean, std = self._statistics[name]
-        return ((pixels.permute(2, 0, 1).float() - mean) / std).to(self._dtype)
-
-    def _mean_and_std(self, mean: tuple, std: tuple) -> tuple[Tensor, Tensor]:
-        """On the scale of 0 to 255, ``(3, 1, 1)`` each, on the device."""
-        scaled = torch.tensor([mean, std], device=self.device)[..., None, None] * 255
-        return scaled[0], scaled[1]
 
 
 def check_frames(frames: Mapping[str, FrameLike], names: Iterable[str]) -> tuple[int, int]:
@@ -170,35 +286,6 @@ def check_frames(frames: Mapping[str, FrameLike], names: Iterable[str]) -> tuple
         listed = ", ".join(f"{name} {h} x {w}" for name, (h, w) in sizes.items())
         raise ValueError(f"frames differ in size (height x width): {listed}; give all at one size")
     return next(iter(sizes.values()))
-
-
-def choose_device(device: str | torch.device) -> torch.device:
-    """``auto`` to CUDA where there is one, else the CPU. Raises ValueError for an unusable one."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device is {device!r}; accepted are auto, cpu, cuda, cuda:N") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device is {device!r}, but this torch ({torch.__version__}) sees no CUDA device; "
-            "use cpu, or install a CUDA build of torch and a driver"
-        )
-    return chosen
-
-
-def choose_precision(precision: str, device: torch.device) -> str:
-    """``auto`` to bf16 where the device computes it fast, else fp32."""
-    if precision not in get_args(Precision):
-        raise ValueError(
-            f"precision is {precision!r}; accepted are {', '.join(get_args(Precision))}"
-        )
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
 
 
 def _nan_hint(frame: FrameLike) -> str:

@@ -1,0 +1,174 @@
+"""AOTInductor packages: graphs compiled ahead of time, run without compiling anything.
+
+A file is an uncompressed zip: what it was made for (``memorysam.json``), every weight once
+(``weights.safetensors``), and for each graph its compiled code without weights (``encode4.pt2``).
+All graphs read the same copy of the weights on the device. Loading runs machine code from the file:
+use files that you made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from memorysam_core.checkpoint import CheckpointError
+from memorysam_core.engines.graphs import Graph, Modules, Run, Shapes
+from memorysam_core.engines.made_for import MadeFor
+from memorysam_core.engines.replay import Replay
+
+FORMAT = "memorysam-aoti/1"
+MADE_FOR, WEIGHTS, CONSTANTS = "memorysam.json", "weights.safetensors", "constants.json"
+OLDEST_TORCH = "2.8"
+"""The first that lets several graphs share weights which the caller holds."""
+
+
+def export(path: Path, modules: Modules, graphs: Iterable[Graph], made_for: MadeFor) -> Path:
+    """Compiles graphs and writes them, whole or not at all. Minutes for each graph of a big model.
+
+    Raises:
+        ValueError: for a PyTorch that is too old.
+    """
+    if not hasattr(torch._inductor, "aoti_load_package"):
+        raise ValueError(
+            f"torch {torch.__version__} cannot make packages with shared weights; "
+            f"{OLDEST_TORCH} or later can"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    weights: dict[str, Tensor] = {}
+    constants: dict[str, dict[str, Any]] = {}
+    try:
+        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(unfinished, "w") as archive:
+            for graph in graphs:
+                package = Path(folder) / f"{graph}.pt2"
+                held = _compile(modules, graph, package)
+                constants[str(graph)] = {fqn: _shared(held[fqn], weights) for fqn in held}
+                archive.write(package, package.name)
+            _write_weights(archive, weights, Path(folder))
+            archive.writestr(CONSTANTS, json.dumps(constants))
+            archive.writestr(MADE_FOR, made_for.to_json())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+def _compile(modules: Modules, graph: Graph, package: Path) -> dict[str, Tensor]:
+    """Writes a graph's code; the constants that it wants to be given, by name."""
+    from torch.export.graph_signature import InputKind
+
+    with torch.no_grad():
+        program = torch.export.export(modules.of(graph), modules.shapes.inputs(graph))
+    # A tensor that is no parameter or buffer would be renamed on the way, and not found again.
+    for spec in program.graph_signature.input_specs:
+        if spec.kind is InputKind.CONSTANT_TENSOR:
+            spec.kind, spec.persistent = InputKind.BUFFER, False
+    torch._inductor.aoti_compile_and_package(
+        program,
+        package_path=str(package),
+        inductor_configs={"aot_inductor.package_constants_in_so": False},
+    )
+    known = {**program.state_dict, **program.constants}
+    wanted = torch._inductor.aoti_load_package(str(package)).get_constant_fqns()
+    return {fqn: known[fqn].detach() for fqn in wanted}
+
+
+def _shared(tensor: Tensor, weights: dict[str, Tensor]) -> dict[str, Any]:
+    """Puts a tensor among the weights unless its like is there; how to find it again."""
+    whole = tensor.cpu().contiguous()
+    content = whole.flatten().view(torch.uint8).numpy().tobytes()
+    told = f"{tensor.dtype}{tuple(tensor.shape)}".encode()
+    name = hashlib.sha256(told + content).hexdigest()[:32]
+    weights.setdefault(name, whole)
+    return {"name": name, "stride": list(tensor.stride())}
+
+
+def _write_weights(archive: zipfile.ZipFile, weights: Mapping[str, Tensor], folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.clone() for name, tensor in weights.items()}, folder / WEIGHTS)
+    archive.write(folder / WEIGHTS, WEIGHTS)
+
+
+def read_made_for(path: Path) -> MadeFor:
+    """What a package was made for. Raises FileNotFoundError, CheckpointError for another file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no exported model at {path}; make one with memorysam export")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            made_for = MadeFor.from_json(archive.read(MADE_FOR).decode())
+    except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is no model that memorysam export wrote, or is damaged ({error}); "
+            f"make it: memorysam export CHECKPOINT.safetensors {path.name}"
+        ) from error
+    if made_for.format != FORMAT:
+        raise CheckpointError(
+            f"{path} has the format {made_for.format!r}, this release reads {FORMAT!r}; "
+            f"make it anew: {made_for.command(path.name)}"
+        )
+    return made_for
+
+
+class Packaged:
+    """The graphs of a package, loaded when asked for; CUDA graphs on a GPU."""
+
+    name = "aoti"
+
+    def __init__(self, path: Path, made_for: MadeFor, shapes: Shapes) -> None:
+        from safetensors.torch import load
+
+        self.shapes = shapes
+        self._path = path
+        self._graphs = made_for.graphs
+        with zipfile.ZipFile(path) as archive:
+            self._constants = json.loads(archive.read(CONSTANTS))
+            weights = load(archive.read(WEIGHTS))
+        self._weights = {name: value.to(shapes.device) for name, value in weights.items()}
+        self._strided: dict[tuple, Tensor] = {}
+        self._on_gpu = shapes.device.type == "cuda"
+        self._pool = torch.cuda.graph_pool_handle() if self._on_gpu else None
+
+    def offers(self, graph: Graph) -> bool:
+        """Whether it is in the package."""
+        return str(graph) in self._graphs
+
+    def make(self, graph: Graph) -> Run:
+        """Loads one. Raises CheckpointError for a graph that is not in the package."""
+        if not self.offers(graph):
+            raise CheckpointError(
+                f"{self._path} holds {', '.join(self._graphs)}, not {graph}; export it with "
+                f"--lengths {graph.frames}"
+            )
+        with tempfile.TemporaryDirectory() as folder:
+            with zipfile.ZipFile(self._path) as archive:
+                package = archive.extract(f"{graph}.pt2", folder)
+            # CUDA graphs cannot record the locks with which a package lets several threads in.
+            run = torch._inductor.aoti_load_package(package, run_single_threaded=self._on_gpu)
+        constants = {
+            fqn: self._constant(where["name"], tuple(where["stride"]))
+            for fqn, where in self._constants[str(graph)].items()
+        }
+        run.load_constants(constants, check_full_update=True, user_managed=True)
+        return Replay(run, self._pool) if self._on_gpu else run  # type: ignore[return-value]
+
+    def _constant(self, name: str, stride: tuple[int, ...]) -> Tensor:
+        """A weight as the compiled code expects it in memory; the same one for all graphs."""
+        weight = self._weights[name]
+        if weight.stride() == stride:
+            return weight
+        if (name, stride) not in self._strided:
+            strided = torch.empty_strided(
+                weight.shape, stride, dtype=weight.dtype, device=weight.device
+            )
+            self._strided[name, stride] = strided.copy_(weight)
+        return self._strided[name, stride]

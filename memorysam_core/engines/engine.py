@@ -1,0 +1,179 @@
+"""What runs the model: graphs of one kind, prepared ahead or in the background."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from memorysam_core.engines.graphs import Graph, Run, Shapes, graphs_for
+from memorysam_core.engines.memory_use import memory_mb
+from memorysam_core.model import Features
+
+log = logging.getLogger(__name__)
+
+
+class Source(Protocol):
+    """Where graphs of one kind come from."""
+
+    name: str
+    """As the user calls the kind."""
+    shapes: Shapes
+
+    def offers(self, graph: Graph) -> bool:
+        """Whether :meth:`make` can make it."""
+        ...
+
+    def make(self, graph: Graph) -> Run:
+        """The graph, ready to run at full speed. May take minutes."""
+        ...
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What one graph cost to prepare."""
+
+    graph: Graph
+    seconds: float
+    memory_mb: float
+    """Growth of device memory, or of the process where the device is the CPU."""
+
+    def __str__(self) -> str:
+        return f"{self.graph} in {self.seconds:.1f} s, {self.memory_mb:+.0f} MB"
+
+
+class Engine:
+    """Encodes frames and runs sequences, whatever their number.
+
+    Graphs that are prepared are used. A batch of which none is prepared is encoded in parts, and a
+    sequence of another length is run by ``stand_in`` until it is prepared in the background; where
+    there is no stand-in, it is prepared on the spot.
+    """
+
+    def __init__(self, source: Source, stand_in: Callable[[Graph], Run] | None = None) -> None:
+        self.source = source
+        self.prepared: list[Prepared] = []
+        """In the order in which they became ready."""
+        self._stand_in = stand_in
+        self._ready: dict[Graph, Run] = {}
+        self._failed: dict[Graph, Exception] = {}
+        self._one_at_a_time = threading.Lock()
+        self._asked: list[Graph] = []
+        self._asked_changed = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def encode(self, pixels: Tensor, which: Tensor) -> Features:
+        """Frames uint8 ``(K, H, W, 3)`` of the modalities ``which`` ``(K,)``, to features."""
+        count = pixels.shape[0]
+        parts = self._parts(count)
+        if parts == [count]:
+            return Features(*self._run(Graph("encode", count))(pixels, which))
+        done, encoded = 0, []
+        for part in parts:
+            run, span = self._run(Graph("encode", part)), slice(done, done + part)
+            # Outputs of a graph may live in buffers of its own, which its next run overwrites.
+            encoded.append([level.clone() for level in run(pixels[span], which[span])])
+            done += part
+        return Features(*(torch.cat(levels) for levels in zip(*encoded, strict=True)))
+
+    def run_sequence(self, features: Features) -> tuple[Tensor, Tensor, Tensor]:
+        """Features ``(M, ...)`` to logits ``(C, H/4, W/4)``, closed gates ``(M,)``, finite ``()``.
+
+        They may lie in buffers that the next call overwrites.
+        """
+        run = self._run(Graph("sequence", features.stride4.shape[0]))
+        return run(features.stride4, features.stride8, features.stride16)
+
+    def prepare(self, lengths: Iterable[int]) -> list[Prepared]:
+        """Makes what sequences of these lengths need, now; what was made and its cost."""
+        before = len(self.prepared)
+        for graph in graphs_for(lengths):
+            if self.source.offers(graph):
+                self._prepare(graph)
+        return self.prepared[before:]
+
+    def prepare_in_background(self, lengths: Iterable[int]) -> None:
+        """The same on a thread of its own; :meth:`wait` waits for it."""
+        with self._asked_changed:
+            known = {*self._ready, *self._failed, *self._asked}
+            news = [g for g in graphs_for(lengths) if g not in known and self.source.offers(g)]
+            self._asked += news
+            if self._asked and self._thread is None and not self._closed:
+                self._thread = threading.Thread(
+                    target=self._work_off, name="prepare graphs", daemon=True
+                )
+                self._thread.start()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Waits for the background; whether it is done."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout_s)
+        return not self._asked
+
+    def close(self) -> None:
+        """Ends the background after the graph in work."""
+        with self._asked_changed:
+            self._closed = True
+            self._asked.clear()
+
+    def _parts(self, count: int) -> list[int]:
+        """Batches, the largest first, that make up ``count`` without waiting for a graph."""
+        sizes = [k for k in range(count, 0, -1) if self._at_hand(Graph("encode", k))]
+        if count in sizes or 1 not in sizes:
+            return [count]
+        parts: list[int] = []
+        for size in sizes:
+            parts += [size] * ((count - sum(parts)) // size)
+        return parts
+
+    def _at_hand(self, graph: Graph) -> bool:
+        return graph in self._ready or (self._stand_in is None and self.source.offers(graph))
+
+    def _run(self, graph: Graph) -> Run:
+        run = self._ready.get(graph)
+        if run is not None:
+            return run
+        if self._stand_in is None:
+            return self._prepare(graph)
+        if self.source.offers(graph) and graph not in self._failed:
+            self.prepare_in_background([graph.frames])
+        return self._stand_in(graph)
+
+    def _prepare(self, graph: Graph) -> Run:
+        with self._one_at_a_time:
+            if graph not in self._ready:
+                start, memory = time.perf_counter(), memory_mb(self.source.shapes.device)
+                run = self.source.make(graph)
+                cost = Prepared(
+                    graph,
+                    time.perf_counter() - start,
+                    memory_mb(self.source.shapes.device) - memory,
+                )
+                self.prepared.append(cost)
+                self._ready[graph] = run
+                log.info("%s engine: %s", self.source.name, cost)
+            return self._ready[graph]
+
+    def _work_off(self) -> None:
+        while True:
+            with self._asked_changed:
+                if not self._asked:
+                    self._thread = None
+                    return
+                graph = self._asked[0]
+            try:
+                self._prepare(graph)
+            except Exception as error:  # the stand-in goes on serving
+                self._failed[graph] = error
+                log.exception("%s engine: cannot prepare %s", self.source.name, graph)
+            with self._asked_changed:
+                if graph in self._asked:
+                    self._asked.remove(graph)
