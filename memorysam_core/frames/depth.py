@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from memorysam_core.frames import resize
-from memorysam_core.frames.arrays import DeviceLike, between, indices_where, tensor_of
+from memorysam_core.frames.arrays import DeviceLike, indices_where, tensor_of
 from memorysam_core.frames.camera import Camera, ray_tensor
 from memorysam_core.frames.readings import DepthReading
 from memorysam_core.representations import Hha, LogDepth
@@ -57,9 +58,7 @@ def register(reading: DepthReading, camera: Camera, device: DeviceLike = "cpu") 
     height, width = metres.shape
     dense = reading.camera.resized(width * factor, height * factor)
     z = _densified(metres, factor).view(-1)
-    index = indices_where(between(z, 0, math.inf))
-    z = z.index_select(0, index)
-    xyz = ray_tensor(dense, str(device)).view(-1, 3).index_select(0, index).mul_(z[:, None]).T
+    xyz = _ray_planes(dense, str(device)) * z  # (3, N); NaN where there is no depth
     if reading.camera_from_depth is not None:
         camera_from_depth = tensor_of(reading.camera_from_depth, device, torch.float32)
         xyz = camera_from_depth[:3, :3] @ xyz + camera_from_depth[:3, 3:]
@@ -70,6 +69,12 @@ def register(reading: DepthReading, camera: Camera, device: DeviceLike = "cpu") 
     nearest = torch.full((size[0] * size[1],), torch.inf, device=device)
     nearest.scatter_reduce_(0, pixel, xyz[2].index_select(0, kept), "amin")
     return nearest.masked_fill_(torch.isinf(nearest), torch.nan).view(size)
+
+
+@lru_cache(maxsize=2)
+def _ray_planes(camera: Camera, device: str) -> Tensor:
+    """The rays of all pixels, ``(3, N)``."""
+    return ray_tensor(camera, device).reshape(-1, 3).T.contiguous()
 
 
 def _same_view(reading: DepthReading, camera: Camera) -> bool:
