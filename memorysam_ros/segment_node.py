@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import signal
 import time
 from typing import Any
 
@@ -358,6 +359,8 @@ def main(args: list[str] | None = None, load: Load = load_model) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
+        # On Ctrl-C the terminal and `ros2 launch` both interrupt; the second must not end this.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
