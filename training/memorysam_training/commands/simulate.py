@@ -135,9 +135,8 @@ def _bag(args: argparse.Namespace, rig: Rig) -> None:
 
     if not 0.2 <= args.seconds <= 3600:
         raise ValueError(f"--seconds is {args.seconds:g}; give 0.2 to 3600")
-    record(
-        args.out, args.seed, args.seconds, args.conditions or ("sun",), tuple(args.fail), rig, args.jobs
-    )
+    conditions = args.conditions or ("sun",)
+    record(args.out, args.seed, args.seconds, conditions, tuple(args.fail), rig, args.jobs)
 
 
 def _rig(args: argparse.Namespace) -> Rig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,10 +76,14 @@ def record(
     faults: tuple[Fault, ...],
     rig: Rig,
     processes: int,
+    chosen: Callable[[list[Measurement]], list[Measurement]] = list,
 ) -> None:
-    """Simulates a drive and writes the bag: ``.mcap`` or ``.db3`` for one file, else a folder."""
+    """Simulates a drive and writes the bag: ``.mcap`` or ``.db3`` for one file, else a folder.
+
+    ``chosen`` may leave measurements out, which are then not simulated either.
+    """
     spec = Spec(seed, seconds, conditions, faults, rig)
-    measurements = schedule(spec)
+    measurements = chosen(schedule(spec))
     progress = Progress(len(measurements), "measurements")
     with BagWriter(path, compress=path.suffix != ".db3") as bag:
         for message in _standing(spec):

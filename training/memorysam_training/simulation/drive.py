@@ -76,6 +76,14 @@ class Drive:
         )
         return Shot(image, view.labels())
 
+    def truth(self, t: float) -> np.ndarray:
+        """Classes that the colour camera sees at ``t``, uint8 (H, W), without its image."""
+        return self._view(t, "camera").labels()
+
+    def depth_truth(self, t: float) -> np.ndarray:
+        """What :meth:`depth` would be without noise and holes, float32 (H, W)."""
+        return self._view(t, "depth").depth()
+
     def depth(self, t: float) -> np.ndarray:
         """Metres float32 (H, W) of the depth camera; NaN where it has none."""
         return depth.measure(self._view(t, "depth"), self.weather(t), self._draws("depth", t))
@@ -117,11 +125,12 @@ class Drive:
         """Whether a fault silences the sensor at ``t``."""
         return sensor in active(self.faults, t)
 
-    def visible(self, points: np.ndarray, t: float, margin_m: float = 0.15) -> np.ndarray:
+    def visible(self, points: np.ndarray, t: float) -> np.ndarray:
         """Which points of the LiDAR's frame at ``t`` the colour camera truly sees, bool (N,).
 
-        By casting a ray from the camera to each: a surface met ``margin_m`` before it hides it.
-        Points beside or behind the image count as what the ray says.
+        By casting a ray from the camera to each: a surface met clearly before it hides it, by more
+        than 0.15 m and 3 % of the way, so that range noise does not put points of flat ground
+        behind that ground. Where the image ends plays no part.
         """
         pose = self.scene.world.ego.pose(self.scene.world.road, t)
         eye = (pose @ self.rig.vehicle_from_camera)[:3, 3]
@@ -130,7 +139,7 @@ class Drive:
         way = there - eye
         distance = np.linalg.norm(way, axis=1)
         hits = self.scene.at(t).cast(eye, way / distance[:, None])
-        return hits.distance > distance - margin_m
+        return hits.distance > 0.97 * distance - 0.15
 
     def _view(self, t: float, sensor: str) -> View:
         """The sensor's view; the latest is kept, for a sensor with the same lens and moment."""

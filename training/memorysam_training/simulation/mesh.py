@@ -7,6 +7,7 @@ the surface as well, so that a brick is as large on a shed as on a tower.
 from __future__ import annotations
 
 import enum
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,7 +147,7 @@ def loft(
         ]
     )
     faces = [rings[0], rings[-1][::-1]]
-    for near, far in zip(rings[:-1], rings[1:], strict=True):
+    for near, far in itertools.pairwise(rings):
         for a in range(4):
             b = (a + 1) % 4
             faces.append(np.array([near[a], far[a], far[b], near[b]]))

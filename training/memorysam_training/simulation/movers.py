@@ -92,6 +92,14 @@ class Mover:
 
 
 def in_reach(movers: list[Mover], ego: Ego, t: float) -> list[int]:
-    """Indices of the movers that any sensor could see at time ``t``."""
-    here = ego.progress(t)
-    return [k for k, m in enumerate(movers) if -45 < m.coordinates(ego, t)[0] - here < 150]
+    """Indices of the movers that any sensor could see at time ``t``.
+
+    Nobody yields in this world; who would end up under the vehicle is left out instead.
+    """
+    here, found = ego.progress(t), []
+    for k, mover in enumerate(movers):
+        s, d, _ = mover.coordinates(ego, t)
+        run_over = -5 < s - here < 6.5 and abs(d - ego.lane) < 1.7
+        if -45 < s - here < 150 and not run_over:
+            found.append(k)
+    return found

@@ -106,7 +106,7 @@ def _pave(builder: Builder, length: float, junctions: list[float]) -> None:
 
 def _junction_side(builder: Builder, junction: float, side: int) -> None:
     """Corners, lights and signs where a side street meets the road."""
-    road, rng, half = builder.road, builder.rng, builder.road.half_width
+    rng, half = builder.rng, builder.road.half_width
     pavement = pick(rng, PAVEMENT)
     for s0, s1 in (
         (junction, junction + 4.0),

@@ -86,7 +86,7 @@ class View:
 
     def _smooth_edges(self, out: np.ndarray, hidden: np.ndarray, weather: Weather) -> None:
         """Casts three more rays through pixels at the edges of things, and averages."""
-        height, width = self.shape
+        width = self.shape[1]
         near = self.hits.distance.reshape(self.shape)
         tri_class = self.hits.label.reshape(self.shape)
         edge = np.zeros(self.shape, bool)
