@@ -24,6 +24,8 @@ from memorysam_core.representations import EventPolarity, EventTimeSurface, Hha,
 STAMP_NS = 50_000_000
 POINTS = 130_000
 SIZE = (1024, 1024)
+_FIRST_STREET = 200
+"""Streets that the constants of the occlusion removal were not chosen on."""
 CAMERA = Camera(1024, 1024, 512.0, 512.0, 512.0, 512.0)
 
 
@@ -34,7 +36,7 @@ def rows(device: str, quick: bool) -> Iterator[Row]:
     try:
         repeats = 5 if quick else 40
         yield from _projection(device, repeats)
-        yield from _occlusion(device, repeats, streets=1 if quick else 4)
+        yield from _occlusion(device, repeats, streets=1 if quick else 12)
         yield from _events(device, repeats)
         yield from _depth(device, repeats)
     finally:
@@ -103,7 +105,7 @@ def _occlusion(device: str, repeats: int, streets: int) -> Iterator[Row]:
     for sensor in (Lidar(), Lidar(32, -25, 15), Lidar(16, -15, 15, 1800)):
         counts = np.zeros(4)  # visible, lost, occluded, removed
         drawn = np.zeros(4)  # pixels drawn and, of these, occluded: before, after
-        for seed in range(streets):
+        for seed in range(_FIRST_STREET, _FIRST_STREET + streets):
             scan = Street(seed).scan(sensor, transform)
             reading = PointsReading(scan.xyz, transform)
             view = lidar.look(reading, front_camera())

@@ -38,8 +38,8 @@ _REACH_GAPS = (0.5, 0.3)
 """How far a surface reaches past its last return, in gaps, vertically and horizontally."""
 _NEAREST_PLANE_M = 0.7
 """Planes that pass the camera at this distance or farther do not hide themselves."""
-_PARALLAX_PX = 2.0
-_RANGE_NOISE = 0.02
+_PARALLAX_PX = 4.0
+_RANGE_NOISE = 0.04
 """Part of the distance within which two returns count as one surface."""
 _CELLS_PER_GAP = 4
 """Resolution of the grid on which the closing is computed."""
