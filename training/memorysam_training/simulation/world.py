@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from memorysam_training.simulation import classes, props
+from memorysam_training.simulation.builder import Block, Builder
 from memorysam_training.simulation.mesh import Material, Mesh, box, join, surface
 from memorysam_training.simulation.movers import Ego, Mover
 from memorysam_training.simulation.noise import smooth_sample, stream, texture
 from memorysam_training.simulation.palettes import METALS, PAINTS, PAVEMENT, PLANTS, pick
 from memorysam_training.simulation.road import BEHIND_M, Road
-from memorysam_training.simulation.roadside import KINDS, SHARES, Block, Builder, build_side
+from memorysam_training.simulation.roadside import KINDS, SHARES, build_side
 from memorysam_training.simulation.traffic import populate
 
 VIEW_M = 170.0

@@ -16,6 +16,8 @@ from memorysam_training.simulation.mesh import Material
 from memorysam_training.simulation.scene import FAR_M, Hits, Snapshot
 
 AMBIENT_REACH_M = 4.0
+_MORE_RAYS = ((-0.33, 0.17), (0.33, -0.17))
+"""Where else in a pixel at an edge rays pass, in pixels from its centre."""
 
 
 @dataclass
@@ -102,15 +104,14 @@ class View:
         edge &= (self.hits.material != Material.WATER).reshape(self.shape)
         at = np.flatnonzero(edge)
         row, column = np.divmod(at, width)
-        total = out[at]
-        for dx, dy in ((-0.33, 0.1), (0.1, -0.33), (0.25, 0.3)):
-            direction = ray_directions(
-                self.camera, self.world_from_camera, column + (0.5 + dx), row + (0.5 + dy)
-            )
-            hits = self.snapshot.cast(self.world_from_camera[:3, 3], direction)
-            light = radiance(self.snapshot, hits, weather, second_hand=True)
-            total += light.total - light.skylight * hidden[at, None]
-        out[at] = total / 4
+        u = np.concatenate([column + (0.5 + dx) for dx, _ in _MORE_RAYS])
+        v = np.concatenate([row + (0.5 + dy) for _, dy in _MORE_RAYS])
+        direction = ray_directions(self.camera, self.world_from_camera, u, v)
+        hits = self.snapshot.cast(self.world_from_camera[:3, 3], direction)
+        light = radiance(self.snapshot, hits, weather, second_hand=True)
+        more = light.total - light.skylight * np.tile(hidden[at], len(_MORE_RAYS))[:, None]
+        more = more.reshape(len(_MORE_RAYS), len(at), 3).sum(0)
+        out[at] = (out[at] + more) / (1 + len(_MORE_RAYS))
 
     def motion(self, earlier_s: float, world_from_camera: np.ndarray) -> np.ndarray:
         """Where what each pixel shows was ``earlier_s`` seconds before, from the given pose.
