@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_selection(parser)
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--precision", help="auto, fp32, bf16 or fp16")
     parser.add_argument("--debug-frames", action="store_true", help="also write what the model saw")
 
 
@@ -54,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
         for warning in bag.warnings:
             print(f"memorysam replay: {warning}", file=sys.stderr)
         found = inputs(args, bag)
-        values = parameters(args, bag, found, checkpoint=args.checkpoint, device=args.device)
+        model = {"checkpoint": args.checkpoint, "device": args.device, "precision": args.precision}
+        values = parameters(args, bag, found, **model)
         segmenter, facts = load_model(values)
         pipeline = Pipeline(segmenter, values, static_transforms(bag))
         replay = Replay(bag, found, pipeline, part)
