@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -186,7 +185,8 @@ class Segmenter:
         self.engine.prepare(wanted)
         black = np.zeros((*self.size, 3), np.uint8)
         if subsets is None:
-            subsets = [next(combinations(self.contract.names, length)) for length in sorted(wanted)]
+            runnable = [length for length in sorted(wanted) if self.engine.can_run(length)]
+            subsets = [self.contract.names[:length] for length in runnable]
         for subset in subsets:
             self.forget()
             self.segment(dict.fromkeys(subset, black))

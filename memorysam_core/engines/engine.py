@@ -91,6 +91,10 @@ class Engine:
         run = self._run(Graph("sequence", features.stride4.shape[0]))
         return run(features.stride4, features.stride8, features.stride16)
 
+    def can_run(self, length: int) -> bool:
+        """Whether sequences of that length can be run, prepared or not."""
+        return self._stand_in is not None or self.source.offers(Graph("sequence", length))
+
     def prepare(self, lengths: Iterable[int]) -> list[Prepared]:
         """Makes what sequences of these lengths need, now; what was made and its cost."""
         before = len(self.prepared)
@@ -102,10 +106,12 @@ class Engine:
     def prepare_in_background(self, lengths: Iterable[int]) -> None:
         """The same on a thread of its own; :meth:`wait` waits for it."""
         with self._asked_changed:
+            if self._closed:
+                return
             known = {*self._ready, *self._failed, *self._asked}
             news = [g for g in graphs_for(lengths) if g not in known and self.source.offers(g)]
             self._asked += news
-            if self._asked and self._thread is None and not self._closed:
+            if self._asked and self._thread is None:
                 self._thread = threading.Thread(
                     target=self._work_off, name="prepare graphs", daemon=True
                 )

@@ -1,0 +1,144 @@
+"""From a checkpoint to a file that runs without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from memorysam_core.checkpoint import Checkpoint, Header, digest
+from memorysam_core.contract import InputContract
+from memorysam_core.engines import aoti, onnx_files
+from memorysam_core.engines.eager import Eager
+from memorysam_core.engines.engine import Engine
+from memorysam_core.engines.graphs import Graph, Modules, graphs_for
+from memorysam_core.engines.load import build_modules
+from memorysam_core.engines.made_for import Machine, MadeFor
+from memorysam_core.engines.placement import choose_device, choose_precision
+
+Form = Literal["aoti", "onnx"]
+SUFFIXES: dict[str, str] = {"aoti": ".pt2", "onnx": ".onnx"}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    files: tuple[Path, ...]
+    made_for: MadeFor
+    agreement: float
+    """Share of the labels that equal the checkpoint's, on frames of noise."""
+
+
+def export(
+    checkpoint: Checkpoint,
+    out: Path,
+    form: Form | None = None,
+    size: tuple[int, int] | None = None,
+    modalities: Sequence[str] | None = None,
+    lengths: Sequence[int] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+) -> Exported:
+    """Compile a checkpoint's graphs, write them, and try what was written.
+
+    Args:
+        form: by the ending of ``out`` where None.
+        size: height and width; the checkpoint's own where None.
+        modalities: all of the checkpoint's where None.
+        lengths: numbers of frames in a sequence; 1 to all where None.
+
+    Raises:
+        ValueError: for arguments that do not go together.
+    """
+    form = _form(out, form)
+    placed = torch.device("cpu") if form == "onnx" else choose_device(device)
+    precision = _precision(form, precision, placed)
+    contract = _contract(checkpoint.contract, size, modalities)
+    graphs = _graphs(form, lengths, len(contract.modalities))
+    checkpoint = Checkpoint(
+        Header(checkpoint.architecture, contract), checkpoint.state, checkpoint.path
+    )
+    model, modules = build_modules(checkpoint, placed, precision, contract.size)
+    source = checkpoint.path
+    made_for = MadeFor(
+        format=aoti.FORMAT if form == "aoti" else onnx_files.FORMAT,
+        architecture=model.architecture,
+        contract=contract,
+        precision=precision,
+        machine=Machine.here(placed) if form == "aoti" else None,
+        checkpoint=source.name if source else "CHECKPOINT.safetensors",
+        checkpoint_sha256=digest(source) if source else "",
+        graphs=tuple(str(graph) for graph in graphs),
+    )
+    if form == "aoti":
+        files: tuple[Path, ...] = (aoti.export(out, modules, graphs, made_for),)
+        made = Engine(aoti.Packaged(out, made_for, modules.shapes))
+    else:
+        onnx_files.export(out, modules, graphs, made_for)
+        files = tuple(onnx_files.file_of(out, graph) for graph in graphs)
+        made = Engine(onnx_files.OnnxFiles(out, made_for, modules.shapes))
+    return Exported(files, made_for, _agreement(made, modules, graphs))
+
+
+def _form(out: Path, form: Form | None) -> Form:
+    found: Form
+    for found in ("aoti", "onnx"):
+        if out.suffix == SUFFIXES[found] and form in (None, found):
+            return found
+    expected = SUFFIXES[form] if form else " or ".join(SUFFIXES.values())
+    raise ValueError(f"the file to write is {out}; give one that ends in {expected}")
+
+
+def _precision(form: Form, precision: str, device: torch.device) -> str:
+    if form == "aoti":
+        return choose_precision(precision, device)
+    if precision == "bf16":
+        raise ValueError(
+            "precision is bf16, which onnxruntime does not compute on a CPU; give fp32, or fp16 "
+            "for a GPU"
+        )
+    return "fp32" if precision == "auto" else choose_precision(precision, device)
+
+
+def _contract(
+    contract: InputContract, size: tuple[int, int] | None, modalities: Sequence[str] | None
+) -> InputContract:
+    names = contract.ordered(modalities) if modalities is not None else contract.names
+    return contract.replace(
+        size=size or contract.size, modalities=tuple(contract.modality(name) for name in names)
+    )
+
+
+def _graphs(form: Form, lengths: Sequence[int] | None, most: int) -> list[Graph]:
+    chosen = sorted(set(lengths)) if lengths is not None else list(range(1, most + 1))
+    if not chosen or chosen[0] < 1 or chosen[-1] > most:
+        raise ValueError(
+            f"lengths are {', '.join(map(str, chosen)) or 'none'}; give numbers from 1 to {most}, "
+            "as many as sensors can take part"
+        )
+    graphs = graphs_for(chosen)
+    if form == "onnx":  # one frame at a time: a file for each batch would repeat the weights
+        graphs = [
+            graph for graph in graphs if graph == Graph("encode", 1) or graph.stage == "sequence"
+        ]
+    return graphs
+
+
+def _agreement(made: Engine, modules: Modules, graphs: Sequence[Graph]) -> float:
+    """Equal labels, as a share, of what was made and the model itself, for the longest sequence."""
+    length = max(graph.frames for graph in graphs if graph.stage == "sequence")
+    pixels, which = modules.shapes.inputs(Graph("encode", length))
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randint(0, 256, pixels.shape, dtype=torch.uint8, generator=generator)
+    pixels.copy_(noise)
+    which.copy_(torch.arange(length))
+    labels = []
+    with torch.inference_mode():
+        for engine in (Engine(Eager(modules)), made):
+            logits, _, _ = engine.run_sequence(engine.encode(pixels, which))
+            labels.append(logits.argmax(dim=0))
+        return (labels[0] == labels[1]).double().mean().item()
