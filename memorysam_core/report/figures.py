@@ -31,12 +31,13 @@ _VARIABLES = {
     GOOD: "--good",
     BAND: "--band",
 }
+PLACEHOLDERS = {colour: colour for colour in _VARIABLES}
 WIDE_IN, NARROW_IN = 10.5, 4.2
 """Widths of the two drawings, inches."""
 POINTS = 400
 """A longer time line is averaged to so many points."""
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # names may hold dollar signs
     "font.size": 9,
@@ -54,16 +55,16 @@ _STYLE: dict[Any, Any] = {
 
 def timeline(samples: Sequence[Sample], sensors: Sequence[str]) -> dict[str, str]:
     """Mean IoU over time above, and which sensors were there below; SVG by width."""
-    scored = any(sample.miou is not None for sample in samples)
-    height = (1.9 if scored else 0.3) + 0.26 * len(sensors) + 0.5
+    with_scores = scored(samples)
+    height = (1.9 if with_scores else 0.3) + 0.26 * len(sensors) + 0.5
 
     def draw(figure: Figure) -> None:
-        ratios = [1.9, 0.26 * len(sensors) + 0.1] if scored else [1]
+        ratios = [1.9, 0.26 * len(sensors) + 0.1] if with_scores else [1]
         parts = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios, squeeze=False)
         *scores, presence = parts[:, 0]
         for axes in scores:
-            _draw_scores(axes, samples)
-        _draw_presence(presence, samples, sensors)
+            draw_scores(axes, samples)
+        draw_presence(presence, samples, sensors)
 
     return {name: _svg(draw, width, height) for name, width in _widths()}
 
@@ -90,45 +91,54 @@ def latencies(runs_ms: np.ndarray, name: str) -> dict[str, str]:
     return {name: _svg(draw, width, 2.3) for name, width in _widths()}
 
 
-def condition_spans(samples: Sequence[Sample]) -> Iterator[tuple[float, float, str]]:
-    """From when to when which condition held."""
-    for start, end, condition in _spans(samples, lambda sample: sample.condition):
-        yield start, end, str(condition)
+def scored(samples: Sequence[Sample]) -> bool:
+    """Whether there are scores to draw."""
+    return any(sample.miou is not None for sample in samples)
 
 
 def _widths() -> tuple[tuple[str, float], ...]:
     return ("wide", WIDE_IN), ("narrow", NARROW_IN)
 
 
-def _draw_scores(axes: Axes, samples: Sequence[Sample]) -> None:
+def draw_scores(
+    axes: Axes, samples: Sequence[Sample], colours: Mapping[str, str] = PLACEHOLDERS
+) -> None:
+    """Mean IoU over time, and the conditions above it."""
     t, miou = _averaged(samples)
-    for k, (start, end, condition) in enumerate(condition_spans(samples)):
+    spans = _spans(samples, lambda sample: sample.condition)
+    for k, (start, end, condition) in enumerate(spans):
         if condition and k % 2:
-            axes.axvspan(start, end, color=BAND, linewidth=0)
+            axes.axvspan(start, end, color=colours[BAND], linewidth=0)
         if condition:
             axes.annotate(
-                plain(condition),
+                plain(str(condition)),
                 ((start + end) / 2, 1.03),
                 xycoords=("data", "axes fraction"),
                 ha="center",
-                color=MUTED,
+                color=colours[MUTED],
                 annotation_clip=False,
             )
-    axes.plot(t, 100 * miou, color=ACCENT, linewidth=1.8, marker="o", markersize=2.5)
+    axes.plot(t, 100 * miou, color=colours[ACCENT], linewidth=1.8, marker="o", markersize=2.5)
     axes.set(ylabel="mIoU (%)", ylim=(0, 100), yticks=(0, 25, 50, 75, 100))
-    axes.grid(axis="y", color=GRID, linewidth=0.7)
+    axes.grid(axis="y", color=colours[GRID], linewidth=0.7)
     axes.tick_params(bottom=False)
 
 
-def _draw_presence(axes: Axes, samples: Sequence[Sample], sensors: Sequence[str]) -> None:
+def draw_presence(
+    axes: Axes,
+    samples: Sequence[Sample],
+    sensors: Sequence[str],
+    colours: Mapping[str, str] = PLACEHOLDERS,
+) -> None:
+    """When which sensor was there; hatched where it was not."""
     for row, sensor in enumerate(sensors):
         is_there = functools.partial(_shows, sensor)
         for start, end, there in _spans(samples, is_there):
             axes.broken_barh(
                 [(start, end - start)],
                 (row - 0.3, 0.6),
-                facecolor=GOOD if there else "none",
-                edgecolor="none" if there else BAD,
+                facecolor=colours[GOOD] if there else "none",
+                edgecolor="none" if there else colours[BAD],
                 alpha=0.85,
                 hatch=None if there else "////",
                 linewidth=0 if there else 0.8,
@@ -171,7 +181,7 @@ def _svg(draw: Callable[[Figure], None], width: float, height: float) -> str:
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": f"{draw.__qualname__} {width}"}):
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": f"{draw.__qualname__} {width}"}):
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure)
         buffer = io.StringIO()

@@ -19,6 +19,10 @@ _NEAR_TO_FAR = np.array(
 )
 """Colours of LiDAR returns, which would be all but black in the grey of the model's frame."""
 
+_NEAR_TO_FAR_DEPTH = np.array(
+    [(252, 253, 191), (254, 159, 109), (222, 73, 104), (140, 41, 129), (59, 15, 112), (14, 11, 44)],
+    float,
+)
 _GROUND = (16, 18, 24)
 
 
@@ -40,9 +44,13 @@ def small(picture: Any, width: int = WIDTH_PX) -> np.ndarray:
 
 def shown(sensor: str, frame: np.ndarray) -> np.ndarray:
     """A frame, uint8 ``(H, W, 3)``, so that a person sees something in it."""
-    if sensor != "lidar":
-        return frame
-    return _returns(frame[..., 0])
+    grey = frame[..., 0]
+    if sensor == "lidar":
+        return _returns(grey)
+    if sensor == "depth" and (frame == grey[..., None]).all():
+        coloured = _between(_NEAR_TO_FAR_DEPTH, grey / 255)
+        return np.where(grey[..., None] > 0, coloured, 0).astype(np.uint8)
+    return frame
 
 
 def error(labels: np.ndarray, truth: np.ndarray, ignore: int, image: np.ndarray | None) -> Any:
@@ -112,6 +120,11 @@ def _returns(grey: np.ndarray) -> np.ndarray:
         return np.full((*grey.shape, 3), _GROUND, np.uint8)
     low, high = np.log(np.percentile(near[hit], (1, 99)))
     share = np.clip((np.log(np.where(hit, near, 1)) - low) / max(high - low, 1e-6), 0, 1)
-    stops = np.linspace(0, 1, len(_NEAR_TO_FAR))
-    colours = np.stack([np.interp(share, stops, _NEAR_TO_FAR[:, c]) for c in range(3)], -1)
+    colours = _between(_NEAR_TO_FAR, share)
     return np.where(hit[..., None], colours, _GROUND).astype(np.uint8)
+
+
+def _between(stops: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Colours of a ramp at shares of 0 to 1, float ``(H, W, 3)``."""
+    at = np.linspace(0, 1, len(stops))
+    return np.stack([np.interp(share, at, stops[:, c]) for c in range(3)], -1)

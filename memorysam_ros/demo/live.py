@@ -1,0 +1,170 @@
+"""Plays the drive to the node and records what it says."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image
+
+from memorysam_ros.bags.play import Player
+from memorysam_ros.bags.reader import Bag
+from memorysam_ros.bags.ros_session import ros_session
+from memorysam_ros.bags.writer import BagWriter
+from memorysam_ros.demo.node_process import NAME, REMAPPED, NodeProcess, running_node
+
+LABELS = f"{NAME}/output/labels"
+SEEN = {
+    "depth": f"{NAME}/debug/depth_frame",
+    "event": f"{NAME}/debug/events_frame",
+    "lidar": f"{NAME}/debug/lidar_frame",
+}
+"""Where the node shows what the model saw, by sensor."""
+DIAGNOSTICS = "/diagnostics"
+_START_S, _IDLE_S, _REHEARSAL_S = 90.0, 5.0, 3.0
+_MARGIN = 1.25
+"""How much more time than it needs for a set the node is given where it cannot keep up."""
+_IMAGE, _ARRAY = "sensor_msgs/msg/Image", "diagnostic_msgs/msg/DiagnosticArray"
+
+
+def drive_through(
+    bag_path: Path, checkpoint: Path, recording: Path, log: Path, interval_s: float
+) -> float:
+    """Starts the node, plays the bag to it and records what it says; the rate of playing.
+
+    In real time, where the machine can label an image every ``interval_s``, else as much slower as
+    it needs. Messages are recorded at the time of their arrival on the bag's clock. Raises
+    NodeEnded if the node does not start or does not live until the end.
+    """
+    with (
+        Bag(bag_path) as bag,
+        BagWriter(recording) as writer,
+        running_node(checkpoint, log) as process,
+        ros_session("memorysam_demo") as node,
+    ):
+        ear = _Ear(node, writer, bag)
+        player = Player(node, bag, set(REMAPPED.values()), clock_hz=100.0)
+        with _spinning(node):
+            _wait_until_ready(process, player, ear)
+            player.play(duration_s=_REHEARSAL_S)
+            ear.wait_for_silence(_IDLE_S)
+            rate = min(1.0, interval_s / (_MARGIN * max(ear.pace_s(), 1e-3)))
+            rate = 1.0 if rate > 1 / _MARGIN else rate
+            ear.begin(rate)
+            with _progress((bag.end_ns - bag.start_ns) / 1e9 / rate):
+                player.play(rate)
+            player.finish()
+            ear.wait_for_silence(_IDLE_S)
+            process.check()
+    return rate
+
+
+class _Ear:
+    """Writes down what the node publishes, from :meth:`begin` on."""
+
+    def __init__(self, node: Node, writer: BagWriter, bag: Bag) -> None:
+        self._writer, self._start_ns = writer, bag.start_ns
+        self._began_ns: int | None = None
+        self._rate = 1.0
+        self._arrivals = [time.monotonic()]
+        self.subscribers = 0
+        """How many subscriptions the node itself knows of."""
+        self.count = 1 + len(SEEN)
+        for topic in (LABELS, *SEEN.values()):
+            node.create_subscription(
+                Image, topic, self._writing(topic), QoSProfile(depth=20), raw=True
+            )
+        node.create_subscription(DiagnosticArray, DIAGNOSTICS, self._health, 20)
+        node.create_subscription(
+            DiagnosticArray, DIAGNOSTICS, self._writing(DIAGNOSTICS, _ARRAY), 20, raw=True
+        )
+
+    def begin(self, rate: float) -> None:
+        """The bag's first message is published now, the others at this rate."""
+        self._rate, self._began_ns = rate, time.monotonic_ns()
+
+    def pace_s(self) -> float:
+        """The usual time between two labels, in seconds; 0 where there were none."""
+        return statistics.median(np.diff(self._arrivals[1:])) if len(self._arrivals) > 2 else 0.0
+
+    def wait_for_silence(self, longest_s: float) -> None:
+        """Until there have been no labels for a while."""
+        end = time.monotonic() + longest_s
+        while time.monotonic() < min(end, self._arrivals[-1] + 1.5):
+            time.sleep(0.05)
+
+    def _writing(self, topic: str, kind: str = _IMAGE) -> Any:
+        def write(data: bytes) -> None:
+            now_ns = time.monotonic_ns()
+            if self._began_ns is not None:
+                bag_ns = self._start_ns + round((now_ns - self._began_ns) * self._rate)
+                self._writer.write_raw(topic, kind, data, bag_ns)
+            if topic == LABELS:
+                self._arrivals.append(time.monotonic())
+
+        return write
+
+    def _health(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            for pair in status.values:
+                if pair.key == "subscribers":
+                    self.subscribers = int(pair.value)
+
+
+def _wait_until_ready(process: NodeProcess, player: Player, ear: _Ear) -> None:
+    """Until the node has its model and both sides have found all their topics."""
+    end = time.monotonic() + _START_S
+    while player.wait_for_subscribers(0.2) or ear.subscribers < ear.count:
+        process.check()
+        if time.monotonic() > end:
+            raise TimeoutError(f"the node was not ready within {_START_S:.0f} s; see its log")
+
+
+@contextmanager
+def _spinning(node: Node) -> Iterator[None]:
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    thread = threading.Thread(target=executor.spin, name="ear")
+    thread.start()
+    try:
+        yield
+    finally:
+        executor.shutdown()
+        thread.join()
+
+
+@contextmanager
+def _progress(seconds: float) -> Iterator[None]:
+    """A clock of the drive, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    over = threading.Event()
+    began = time.monotonic()
+
+    def show() -> None:
+        while not over.wait(0.25):
+            gone = min(time.monotonic() - began, seconds)
+            full = round(30 * gone / seconds)
+            bar = "█" * full + "·" * (30 - full)
+            print(f"\r\033[K{bar} {gone:.0f} of {seconds:.0f} s", end="", file=sys.stderr)
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=show, name="progress")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -1,0 +1,1 @@
+"""`memorysam demo`: the simulated drive, what became of it, and the story told of it."""
