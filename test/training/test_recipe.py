@@ -60,6 +60,8 @@ def test_what_does_not_fit_is_named(override, message):
         (["optimiser.epochs=5"], ["optimiser.warmup_epochs", "optimiser.epochs"]),
         (["data.kind=mcubes", "data.conditions=[sun]"], ["data.conditions", "data.kind"]),
         (["augment.scale=[2,1]"], ["augment.scale"]),
+        (["augment.early_share=0.5"], ["augment.early_size", "augment.early_share"]),
+        (["augment.early_size=[64,64]"], ["augment.early_size", "augment.early_share"]),
         (["robustness.dropout=1.5"], ["robustness.dropout"]),
         (
             ["loss.prototypes=reference", "loss.prototype_distance=cosine"],

@@ -36,6 +36,8 @@ SMALL = [
     "run.save_every=1",
     "run.pictures=1",
     "run.validate_every=3",
+    "augment.early_size=[32,32]",
+    "augment.early_share=0.5",
 ]
 SCRATCH = ["model.trainable=full", "model.rank=0", "data.depth=log_depth"]
 
@@ -201,8 +203,9 @@ def test_ten_kills_leave_no_trace(tree, tmp_path):
     training.train(Recipe.load(file, [*settings, f"run.folder={tmp_path / 'whole'}"]))
 
     folder = tmp_path / "killed"
-    command = [sys.executable, "-c", "import sys; from memorysam_core.cli import main; sys.exit(main())",
-               "train", str(file), *settings, f"run.folder={folder}"]  # fmt: skip
+    program = "import sys; from memorysam_core.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "train", str(file), *settings]
+    command.append(f"run.folder={folder}")
     chance, kills = random.Random(0), 0
     while True:
         resume = ["--resume"] if (folder / "checkpoints" / "last.pt").exists() else []

@@ -129,8 +129,19 @@ class Augment:
     """Nearest for depth, events and LiDAR, or, as published, bilinear for every modality."""
     antialias: bool = True
     """Low-pass bilinear resampling when shrinking (torchvision changed its default in 0.17)."""
+    early_size: tuple[int, int] = (0, 0)
+    """A smaller height and width for the first part of the run: more steps in the same time."""
+    early_share: float = 0.0
+    """Share of the steps that are taken at ``early_size``."""
 
     def __post_init__(self) -> None:
+        if bool(self.early_share) != any(self.early_size) or not 0 <= self.early_share <= 1:
+            raise SettingsError(
+                f"augment.early_size is {list(self.early_size)} and augment.early_share "
+                f"{self.early_share:g}; give both, a size and a share of the steps, or neither"
+            )
+        if self.early_share:
+            check_size(*self.early_size)
         for name in ("scale", "jitter_range"):
             low, high = getattr(self, name)
             if not 0 < low <= high:

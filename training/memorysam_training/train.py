@@ -210,9 +210,6 @@ def fit(session: Session, command: str) -> None:
     session.batches = _micro_batches(recipe, session.plan, session.accelerator, progress.step)
     reading = Reading(session.train_data, recipe.data.on_bad_sample)
     batches = iter(loader(reading, session.batches, recipe.run.workers))
-    to_batch = TrainingBatch(
-        recipe.augment, recipe.robustness.corruption, session.contract.modalities, recipe.data.size
-    )
     bar = tqdm(
         total=session.last_step,
         initial=progress.step,
@@ -223,7 +220,7 @@ def fit(session: Session, command: str) -> None:
     with bar, _interrupts() as interrupted:
         while progress.step < session.last_step:
             started = time.monotonic()
-            take_step(session, batches, to_batch)
+            take_step(session, batches, _to_batch(session))
             progress.seconds += time.monotonic() - started
             bar.update()
             if progress.step % recipe.run.log_every == 0:
@@ -399,6 +396,18 @@ def _count(session: Session, losses: dict[str, Tensor], output: Output) -> None:
     figures["closed_gates"] = float(output.closed_gates.float().mean())
     for name, value in {"steps": 1.0, **figures}.items():
         window[name] = window.get(name, 0.0) + value
+
+
+def _to_batch(session: Session) -> TrainingBatch:
+    """What makes the tensors of the coming step."""
+    recipe = session.recipe
+    early = session.progress.step < recipe.augment.early_share * session.last_step
+    return TrainingBatch(
+        recipe.augment,
+        recipe.robustness.corruption,
+        session.contract.modalities,
+        recipe.augment.early_size if early else recipe.data.size,
+    )
 
 
 def _micro_batches(

@@ -64,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
     if depth is None:
         drawn = {m.name: m.representation.name for m in checkpoint.contract.modalities}
         depth = drawn.get("depth", "hha")
-    dataset = open_data(Data(kind=args.kind, root=args.dataset, depth=depth), args.split)
+    size = checkpoint.contract.size
+    dataset = open_data(Data(kind=args.kind, root=args.dataset, depth=depth, size=size), args.split)
     device = args.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import signal
+import sys
+import threading
 from pathlib import Path
 
 from memorysam_training.simulation.conditions import FAILURES, SENSORS, WEATHERS, Fault, Schedule
@@ -91,6 +94,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Does what the command line asks."""
     rig = _rig(args)
+    if threading.current_thread() is threading.main_thread():
+        # As Ctrl-C does: leave by way of the clean-up, so that nothing half written stays.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if args.jobs < 1:
         raise ValueError(f"--jobs is {args.jobs}; give at least 1")
     if args.seed < 0:

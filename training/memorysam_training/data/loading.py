@@ -34,7 +34,7 @@ def open_data(data: Data, split: str) -> DataSet:
     else:
         from memorysam_training.data.bag import Bags
 
-        dataset = Bags(Path(data.root) / split, **space)
+        dataset = Bags(Path(data.root) / split, data.size, data.depth, **space)
     return Cached(dataset, Path(data.cache)) if data.cache else dataset
 
 

@@ -1,0 +1,81 @@
+"""The simulator: sets of readings a second, and what occlusion removal does in its worlds."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from memorysam_core.bench.row import Row
+from memorysam_core.frames import lidar
+from memorysam_core.frames.readings import PointsReading
+from memorysam_training.simulation.conditions import WEATHERS
+from memorysam_training.simulation.drive import Drive
+from memorysam_training.simulation.parallel import ordered
+from memorysam_training.simulation.rig import Rig
+
+SETS = 6
+"""Sets that each process simulates and is timed for."""
+
+
+@dataclass(frozen=True)
+class Lap:
+    """Sets of one world to time."""
+
+    seed: int
+    condition: str
+    rig: Rig
+    sets: int
+
+
+def rows(device: str, quick: bool) -> Iterator[Row]:
+    """Sets a second on all cores, and occlusion figures; on the CPU whatever the device."""
+    size = (96, 64) if quick else (640, 384)
+    rig = Rig(image_size=size, depth_size=size, event_size=size)
+    cores, sets = (1, 1) if quick else (os.cpu_count() or 1, SETS)
+    for condition in ("sun",) if quick else WEATHERS:
+        laps = [Lap(seed, condition, rig, sets) for seed in range(cores)]
+        seconds = list(ordered(drive_lap, laps, cores))
+        detail = f"{condition}, {size[0]} x {size[1]}, image, depth, LiDAR, events and labels"
+        yield Row(
+            f"simulated sets a second, {cores} processes",
+            sum(sets / s for s in seconds), "sets/s", detail,
+        )  # fmt: skip
+    yield from _occlusion(rig, 1 if quick else 8)
+
+
+def drive_lap(lap: Lap) -> float:
+    """Seconds that the sets of a lap take, once the world stands and textures are made."""
+    drive = Drive(lap.seed, 10.0, (lap.condition,), (), lap.rig)
+    complete_set(drive, 0.5)
+    start = time.perf_counter()
+    for k in range(lap.sets):
+        complete_set(drive, 1.0 + k)
+    return time.perf_counter() - start
+
+
+def complete_set(drive: Drive, t: float) -> None:
+    """One reading of each sensor, and the labels."""
+    drive.camera(t)
+    drive.events(t)
+    drive.depth(t)
+    drive.lidar(t)
+
+
+def _occlusion(rig: Rig, worlds: int) -> Iterator[Row]:
+    hidden = removed = seen = lost = 0
+    for seed in range(worlds):
+        drive = Drive(seed, 5.0, ("sun",), (), rig)
+        scan = drive.lidar(4.0, 1.0)
+        truth = drive.visible(scan.xyz, 4.0)
+        view = lidar.look(PointsReading(scan.xyz, rig.camera_from_lidar), rig.camera)
+        visible, kept = truth[view.index.numpy()], view.visible.numpy()
+        hidden, seen = hidden + np.sum(~visible), seen + np.sum(visible)
+        removed, lost = removed + np.sum(~visible & ~kept), lost + np.sum(visible & ~kept)
+    detail = f"{worlds} worlds, LiDAR {rig.lidar_up_m} m above and behind the camera"
+    yield Row("LiDAR points hidden from the camera", 100 * hidden / (hidden + seen), "%", detail)
+    yield Row("of these removed", 100 * removed / max(hidden, 1), "%", detail)
+    yield Row("visible points lost", 100 * lost / max(seen, 1), "%", detail)

@@ -1,0 +1,99 @@
+"""A training step: ours against the frame-by-frame schedule of the released code."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from memorysam_core.adapters import set_trainable
+from memorysam_core.architecture import Architecture
+from memorysam_core.bench.frame_by_frame import FrameByFrame
+from memorysam_core.bench.row import Row
+from memorysam_core.checkpoint import build_model
+from memorysam_core.model import MemorySAM
+from memorysam_training.attention import attention_for
+from memorysam_training.losses import ohem_cross_entropy
+from memorysam_training.model import recompute_activations
+
+MODALITIES = 4
+
+
+def rows(device: str, quick: bool) -> Iterator[Row]:
+    """Images per second, the ratio to frame by frame, and peak memory (CUDA)."""
+    place = torch.device(device)
+    cuda = place.type == "cuda"
+    size, side, batch = ("base_plus", 1024, 1) if cuda and not quick else ("nano", 256, 2)
+    if quick:
+        side = 64
+    model = _model(size).to(place)
+    frames, labels = _batch(side, batch, place)
+    repeats = 1 if quick else 3
+
+    def ours() -> None:
+        with attention_for(place):
+            logits = model(frames).logits
+            full = F.interpolate(logits, (side, side), mode="bilinear", align_corners=False)
+            ohem_cross_entropy(full, labels).backward()
+
+    released = FrameByFrame(model)
+
+    def frame_by_frame() -> None:
+        ohem_cross_entropy(released(frames), labels).backward()
+
+    ours_s, theirs_s = _seconds([ours, frame_by_frame], repeats, place)
+    detail = f"{size}, {MODALITIES} x {side} x {side}, batch {batch}, float32, forward and backward"
+    yield Row("training", batch / ours_s, "images/s", detail)
+    yield Row("training, frame by frame", batch / theirs_s, "images/s", detail)
+    yield Row("training against frame by frame", theirs_s / ours_s, "x", detail)
+    if cuda:
+        yield from _memory(place, quick)
+
+
+def _memory(place: torch.device, quick: bool) -> Iterator[Row]:
+    """Peak memory of a step of the recipe for DELIVER."""
+    size, side, batch = ("nano", 64, 1) if quick else ("base_plus", 1024, 4)
+    model = _model(size).to(place)
+    recompute_activations(model)
+    frames, labels = _batch(side, batch, place)
+    torch.cuda.reset_peak_memory_stats(place)
+    with torch.autocast("cuda", torch.bfloat16):
+        logits = model(frames).logits
+    full = F.interpolate(logits, (side, side), mode="bilinear", align_corners=False)
+    ohem_cross_entropy(full, labels).backward()
+    peak = torch.cuda.max_memory_allocated(place) / 2**30
+    detail = (
+        f"{size}, {MODALITIES} x {side} x {side}, batch {batch}, bfloat16, gradient checkpointing"
+    )
+    yield Row("training, peak memory", peak, "GiB", detail)
+
+
+def _model(size: str) -> MemorySAM:
+    """Everything learns; the yardstick knows no memory mask but ``best_iou``."""
+    model = build_model(Architecture(size=size, memory_mask="best_iou")).train()
+    set_trainable(model, "full")
+    return model
+
+
+def _batch(side: int, batch: int, place: torch.device) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.rand(MODALITIES, batch, 3, side, side, generator=generator)
+    labels = torch.randint(0, 25, (batch, side, side), generator=generator)
+    return frames.to(place), labels.to(place)
+
+
+def _seconds(steps: list[Callable[[], None]], repeats: int, place: torch.device) -> list[float]:
+    """Least time of each step; taken in turns, so that a busy machine is unjust to none."""
+    best = [float("inf")] * len(steps)
+    for turn in range(repeats + 1):  # the first one warms up
+        for i, step in enumerate(steps):
+            started = time.perf_counter()
+            step()
+            if place.type == "cuda":
+                torch.cuda.synchronize(place)
+            if turn:
+                best[i] = min(best[i], time.perf_counter() - started)
+    return best
