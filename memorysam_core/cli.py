@@ -31,6 +31,7 @@ HOMES = ("memorysam_core.commands", "memorysam_ros.commands", "memorysam_trainin
 TRAINING = {
     "train": "Train a model.",
     "evaluate": "Measure a checkpoint on a data set.",
+    "demo": "Simulate a drive, run the real node on it, and report.",
     "simulate": "Drive through a simulated world and record what the sensors see.",
 }
 """What `memorysam_training` would add, for machines without it."""
@@ -42,6 +43,8 @@ INSTALL = {
     "rclpy": "source a ROS 2 installation, or pip install '.[ros]'",
     "rosbags": "pip install '.[bags]'",
     "matplotlib": "pip install '.[viz]'",
+    "onnx": "pip install '.[onnx]'",
+    "onnxruntime": "pip install '.[onnx]'",
 }
 """What to do, in a checkout of the source, where an optional package is missing."""
 

@@ -43,8 +43,13 @@ def module_files(folder: Path) -> set[str]:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy, so that nothing built earlier gets in and nothing is left behind."""
     folder = tmp_path_factory.mktemp("wheel")
-    leave = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "runs", "demo")
-    shutil.copytree(ROOT, folder / "source", ignore=leave)
+    leave = shutil.ignore_patterns("build", "*.egg-info", "__pycache__")
+    (folder / "source").mkdir()
+    for path in (path for path in ROOT.iterdir() if path.is_file()):
+        shutil.copy(path, folder / "source")
+    for name in ("memorysam_core", "memorysam_ros", "training", "launch", "config", "resource"):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / "source" / name, ignore=leave)
     pip = (sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation")
     done = run(*pip, "-w", folder, folder / "source", folder / "source" / "training")
     assert done.returncode == 0, done.stderr
