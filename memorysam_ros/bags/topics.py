@@ -31,7 +31,7 @@ class Input:
 
 
 # What our own node and other people's write is no input, whatever its type.
-_OUTPUTS = ("output", "debug", "label", "semantic", "segment", "overlay", "mask", "confidence")
+_OUTPUTS = ("output", "debug", "label", "semantic", "segmentation", "overlay", "mask", "confidence")
 _NOT_COLOUR = (*_OUTPUTS, "depth", "disparity", "event", "infra", "thermal", "lidar", "normal")
 
 INPUTS = {
@@ -70,8 +70,10 @@ def find(topics: Iterable[Topic], given: Mapping[str, str]) -> dict[str, str]:
         if INFO in wanted.types:
             images = found.get("image" if name == "camera_info" else "depth")
             topic = _beside(images, available) or _best(wanted, available)
-            # A lone camera_info is the colour camera's, whatever its name.
-            found[name] = topic if name == "camera_info" or images else None
+            # A lone camera_info is the colour camera's, whatever its name; depth that lies beside
+            # that camera's images is registered to them.
+            taken = name != "camera_info" and (not images or topic == found.get("camera_info"))
+            found[name] = None if taken else topic
         else:
             found[name] = _best(wanted, available)
     return {name: found[name] for name in INPUTS if found.get(name)}  # type: ignore[misc]

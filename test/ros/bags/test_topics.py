@@ -76,7 +76,6 @@ RIGS = {
             "image": "/front/image_raw/compressed",
             "camera_info": "/front/camera_info",
             "depth": "/front/depth/compressedDepth",
-            "depth_camera_info": "/front/camera_info",
             "events": "/events/image",
         },
     ),

@@ -1,0 +1,72 @@
+"""What is played to the live node and recorded from it is what replay says of the same bag."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import rig
+
+from memorysam_ros import conversions
+from memorysam_ros.bags import Bag, BagWriter
+from memorysam_ros.bags.topics import find
+
+from .conftest import write_drive
+from .test_replay import replayed
+
+RENAMED = {
+    "/front/image_raw": "/segment_node/input/image",
+    "/front/camera_info": "/segment_node/input/camera_info",
+    "/front/depth/image_raw": "/segment_node/input/depth",
+    "/event_camera/events_image": "/segment_node/input/events",
+    "/lidar/points": "/segment_node/input/points",
+}
+LABELS = "/segment_node/output/labels"
+PARAMETERS = {"matching.deadline": 1.0, "matching.silent_after": 5.0}
+"""A busy machine may be late, but not that late."""
+
+
+def test_labels_of_node_and_replay(tmp_path, repository):
+    drive = write_drive(tmp_path / "plain", seconds=3.0)
+    with Bag(drive) as bag, BagWriter(tmp_path / "drive.mcap") as writer:
+        for raw in bag.messages():
+            if raw.topic in RENAMED or raw.topic == "/tf_static":
+                name = RENAMED.get(raw.topic, raw.topic)
+                writer.write_raw(name, raw.msgtype, raw.data, raw.time_ns)
+    with Bag(tmp_path / "drive.mcap") as bag:
+        assert sorted(find(bag.topics.values(), {}).values()) == sorted(RENAMED.values())
+
+    def start(*words) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-u", "-m", "memorysam_core.cli", *map(str, words)],
+            cwd=repository,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    node = rig.NodeProcess(tmp_path, **PARAMETERS)
+    recorder = start("record", LABELS, "-o", tmp_path / "labels")
+    try:
+        recorder.stdout.readline()
+        player = start("play", tmp_path / "drive.mcap", "--wait", "30", "--rate", "0.5")
+        player.communicate(timeout=120)
+        recorder.send_signal(signal.SIGINT)
+        told, _ = recorder.communicate(timeout=30)
+    finally:
+        recorder.kill()
+        node.stop()
+    with Bag(tmp_path / "labels") as bag:
+        messages = [bag.deserialise(raw) for raw in bag.messages({LABELS})]
+    live = {conversions.stamp_ns(m): conversions.label_ids(m) for m in messages}
+
+    moments, _ = replayed(
+        tmp_path / "drive.mcap", {"events": RENAMED["/event_camera/events_image"]}, PARAMETERS
+    )
+    offline = {m.matched.stamp_ns: m.result.segmentation.labels for m in moments}
+    assert set(live) <= set(offline) and len(offline) == 30
+    assert len(live) >= 25, (told, node.log[-2000:])
+    assert list(live) == sorted(live)
+    for stamp, labels in live.items():
+        np.testing.assert_array_equal(labels, offline[stamp], str(stamp))
