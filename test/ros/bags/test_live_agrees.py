@@ -28,7 +28,7 @@ PARAMETERS = {"matching.deadline": 1.0, "matching.silent_after": 5.0}
 
 
 def test_labels_of_node_and_replay(tmp_path, repository):
-    drive = write_drive(tmp_path / "plain", seconds=3.0)
+    drive = write_drive(tmp_path / "plain", seconds=2.0)
     with Bag(drive) as bag, BagWriter(tmp_path / "drive.mcap") as writer:
         for raw in bag.messages():
             if raw.topic in RENAMED or raw.topic == "/tf_static":
@@ -50,7 +50,7 @@ def test_labels_of_node_and_replay(tmp_path, repository):
     recorder = start("record", LABELS, "-o", tmp_path / "labels")
     try:
         recorder.stdout.readline()
-        player = start("play", tmp_path / "drive.mcap", "--wait", "30", "--rate", "0.5")
+        player = start("play", tmp_path / "drive.mcap", "--wait", "30")
         player.communicate(timeout=120)
         recorder.send_signal(signal.SIGINT)
         told, _ = recorder.communicate(timeout=30)
@@ -65,8 +65,8 @@ def test_labels_of_node_and_replay(tmp_path, repository):
         tmp_path / "drive.mcap", {"events": RENAMED["/event_camera/events_image"]}, PARAMETERS
     )
     offline = {m.matched.stamp_ns: m.result.segmentation.labels for m in moments}
-    assert set(live) <= set(offline) and len(offline) == 30
-    assert len(live) >= 25, (told, node.log[-2000:])
+    assert set(live) <= set(offline) and len(offline) == 20
+    assert len(live) >= 15, (told, node.log[-2000:])
     assert list(live) == sorted(live)
     for stamp, labels in live.items():
         np.testing.assert_array_equal(labels, offline[stamp], str(stamp))
