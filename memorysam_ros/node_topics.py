@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -15,7 +14,6 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from memorysam_core.labels import LabelSpace
 from memorysam_ros import interop
 from memorysam_ros.conversions import Outputs, ros_messages
-from memorysam_ros.diagnostics import Status
 from memorysam_ros.parameters import Parameters
 from memorysam_ros.result import TOPICS, Result
 
@@ -154,23 +152,6 @@ class Publications:
             durability=DurabilityPolicy.TRANSIENT_LOCAL,
         )
         return self._node.create_lifecycle_publisher(LabelInfo, "~/output/label_info", latched)
-
-
-def diagnostic_array(stamp: Any, node_name: str, statuses: list[Status]) -> DiagnosticArray:
-    """The message on ``/diagnostics``."""
-    array = DiagnosticArray()
-    array.header.stamp = stamp
-    array.status = [
-        DiagnosticStatus(
-            level=bytes([status.level]),
-            name=f"{node_name}: {status.name}",
-            message=status.message,
-            hardware_id="memorysam",
-            values=[KeyValue(key=key, value=value) for key, value in status.values.items()],
-        )
-        for status in statuses
-    ]
-    return array
 
 
 def _topics(node: Any, parameters: Parameters) -> Mapping[str, tuple[str, Any, int]]:

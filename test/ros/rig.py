@@ -141,7 +141,7 @@ class Rig:
         arrays = self.received["/diagnostics"]
         return {v.key: v.value for a in arrays for s in a.status for v in s.values}
 
-    def wait(self, condition, what, seconds: float = 8.0):
+    def wait(self, condition, what, seconds: float = 20.0):
         """Until the condition holds; ``what``, or what it returns, is told if it never does."""
         end = time.monotonic() + seconds
         while not (found := condition()):
@@ -160,6 +160,7 @@ class Rig:
                 and all(self.node.count_publishers(t) for t in topics)
             ),
             "the node's topics",
+            seconds=60.0,
         )
         if topics:  # until the node knows that somebody subscribes
             self.wait(lambda: self.probe(), "the node noticing its subscribers")

@@ -143,7 +143,7 @@ def test_every_third_set_fails_and_the_others_come_through(rig, start):
     rig.drive(ROBOT, 1.2)
     wanted = [stamp for k, stamp in enumerate(rig.sent["image"], 1) if k % 3]
     rig.wait(lambda: rig.stamps() == wanted, lambda: f"{rig.stamps()} for {wanted}")
-    assert node.log.count("the model failed on the set of") == 1
+    assert node.log.count("model: failed on the set of") == 1
     rig.wait(lambda: "sets failed in the model" in rig.status().message, "the diagnostic")
 
 

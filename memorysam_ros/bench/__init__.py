@@ -1,0 +1,1 @@
+"""Benchmarks of the ROS side: what the node costs beside the model."""
