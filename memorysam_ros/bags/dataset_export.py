@@ -35,9 +35,9 @@ class Drawing:
     def segment(
         self, frames: Mapping[str, Any], size: tuple[int, int] | None = None
     ) -> Segmentation:
-        """Labels of nothing."""
+        """Class 0 everywhere."""
         names = self.contract.ordered(frames)
-        empty = np.zeros((1, 1), np.uint8)
+        empty = np.zeros(size or self.size, np.uint8)
         return Segmentation(empty, empty, names, (False,) * len(names))
 
 

@@ -143,7 +143,9 @@ def text(summary: dict[str, Any]) -> str:
         share = f"in {sensor['sets']} of {summary['labelled']} sets"
         lines.append(f"  {name:6} {sensor['topic']}: {share}")
         lines += [f"         {count} x {why}" for why, count in sensor["why_not"].items()]
-    lines += [f"  {what}: {count}" for what, count in summary["counts"].items() if "sets" in what]
+    # What is missing is told by sensor above.
+    told = {k: n for k, n in summary["counts"].items() if not k.endswith(": missing")}
+    lines += [f"  {what}: {count}" for what, count in told.items()]
     for topic, count in summary["broken_messages"].items():
         first = summary["first_errors"][topic]
         lines.append(f"  {count} messages of {topic} cannot be used; the first: {first}")
