@@ -13,7 +13,7 @@ from memorysam_training.simulation.scene import FAR_M, Scene
 from memorysam_training.simulation.sensors.depth import CLEAR
 
 MAX_RANGE_M = 100.0
-SLICES = 8
+SLICES = 4
 """Instants per full turn at which moving things are posed anew."""
 _ECHO_M = 7.0
 """Mean distance of false echoes from drops."""
@@ -81,11 +81,11 @@ def scan(
         -1,
     )
     points = believed * distance[..., None]
-    now = scene.world.ego.pose(scene.world.road, t) @ rig.vehicle_from_lidar
-    for column, moment in enumerate(when):
-        pose = np.linalg.inv(now) @ scene.world.ego.pose(scene.world.road, t + moment)
-        pose = pose @ rig.vehicle_from_lidar
-        points[column] = points[column] @ pose[:3, :3].T + pose[:3, 3]
+    now_from_world = np.linalg.inv(
+        scene.world.ego.pose(scene.world.road, t) @ rig.vehicle_from_lidar
+    )
+    now_from_then = now_from_world @ _poses(scene, rig, t, when)
+    points = points @ now_from_then[:, :3, :3].transpose(0, 2, 1) + now_from_then[:, None, :3, 3]
     column, ring = np.nonzero(kept)
     intensity = np.where(echo, 4.0, np.clip(strength * 255, 1, 255))
     return Scan(
@@ -102,10 +102,9 @@ def _range(
     """Distance, strength of the return (0 to 1) and material under each beam (columns, rings)."""
     shape = beam.shape[:2]
     origin, direction = np.empty_like(beam), np.empty_like(beam)
-    for column, moment in enumerate(when):
-        pose = scene.world.ego.pose(scene.world.road, t + moment) @ rig.vehicle_from_lidar
-        origin[column] = pose[:3, 3]
-        direction[column] = beam[column] @ pose[:3, :3].T
+    poses = _poses(scene, rig, t, when).astype(np.float32)
+    origin[:] = poses[:, None, :3, 3]
+    direction[:] = beam @ poses[:, :3, :3].transpose(0, 2, 1)
     distance, strength = np.empty(shape, np.float32), np.empty(shape, np.float32)
     material = np.empty(shape, np.uint8)
     period = 1.0 / rig.timing["lidar"].rate_hz
@@ -122,6 +121,16 @@ def _range(
         strength[part] = np.clip(power, 0, 1).reshape(-1, shape[1])
         material[part] = hits.material.reshape(-1, shape[1])
     return distance, strength, material
+
+
+def _poses(scene: Scene, rig: Rig, t: float, when: np.ndarray) -> np.ndarray:
+    """``world_from_lidar`` (columns, 4, 4) at ``t + when``; straight between knots 3 ms apart."""
+    knots = np.linspace(when.min(), when.max(), max(2, round(np.ptp(when) / 0.003)))
+    world = scene.world
+    poses = np.stack([world.ego.pose(world.road, t + k) @ rig.vehicle_from_lidar for k in knots])
+    after = np.clip(np.searchsorted(knots, when), 1, len(knots) - 1)
+    share = (when - knots[after - 1]) / (knots[after] - knots[after - 1])
+    return poses[after - 1] + share[:, None, None] * (poses[after] - poses[after - 1])
 
 
 def _chance(distance: np.ndarray, strength: np.ndarray, material: np.ndarray) -> np.ndarray:
