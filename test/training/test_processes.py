@@ -2,71 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import socket
 
 import pytest
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
-
-from memorysam_training.losses import ohem_cross_entropy
-from memorysam_training.prototypes import PrototypeMemory
-
-CLASSES, STEPS = 4, 3
-
-
-class Net(nn.Module):
-    """Features and logits of a pixel from its three numbers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.features = nn.Conv2d(3, 5, 1)
-        self.logits = nn.Conv2d(5, CLASSES, 1)
-
-    def forward(self, images):
-        features = self.features(images)
-        return self.logits(features.tanh()), features
-
-
-def batches():
-    """Unequal halves on purpose: classes and unlabelled pixels are spread unevenly."""
-    generator = torch.Generator().manual_seed(1)
-    for step in range(STEPS):
-        labels = torch.randint(0, CLASSES, (4, 6, 5), generator=generator)
-        labels[:2][labels[:2] == 3] = 255
-        labels[2:, : step + 1] = 255
-        images = torch.randn(4, 3, 6, 5, generator=generator)
-        yield images, labels
-
-
-def train(model, share: slice, confidence: float):
-    memory = PrototypeMemory(CLASSES, features=5)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
-    rows = []
-    for images, labels in batches():
-        logits, features = model(images[share])
-        ohem = ohem_cross_entropy(logits, labels[share], confidence, least_share=0.25)
-        spmm = memory(features, labels[share])
-        optimizer.zero_grad()
-        (ohem + spmm).backward()
-        gradients = torch.cat([p.grad.flatten() for p in model.parameters()])
-        rows.append((ohem.detach(), spmm.detach(), memory.prototypes.clone(), gradients.clone()))
-        optimizer.step()
-    return rows
-
-
-def worker(rank: int, port: int, confidence: float, out: str) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=2)
-    model = DistributedDataParallel(Net())
-    rows = train(model, slice(2 * rank, 2 * rank + 2), confidence)
-    torch.save(rows, f"{out}/{rank}.pt")
-    dist.destroy_process_group()
+from two_processes import Net, train, worker
 
 
 @pytest.mark.parametrize(
