@@ -28,6 +28,7 @@ NEEDS_A_GRAPH = {
     "memorysam_ros/bags/record.py": "subscribes to what is recorded",
     "memorysam_ros/bags/ros_session.py": "the node of these two",
     "memorysam_ros/demo/live.py": "plays the drive of the demo and listens",
+    "memorysam_ros/view.py": "subscribes to what is watched",
     "memorysam_ros/interop.py": "finds the distribution's packages or our stand-ins",
 }
 """Modules that may import those, and why. Everything else runs on a machine without ROS 2."""

@@ -1,0 +1,139 @@
+"""Serves ROS topics to Foxglove, byte for byte, and listens to those only that someone looks at.
+
+Foxglove reads ROS messages as they are, given their definitions, so that nothing is converted. A
+topic is subscribed to while a client shows it: what nobody watches costs the node nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import foxglove
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+from memorysam_ros.bags.types import typestore
+from memorysam_ros.conversions.outputs import ros_class
+
+_DEPTH = 10
+_POLL_S = 0.2
+_NOT_UNLESS_NAMED = ("/rosout", "/parameter_events")
+_BACKLOG = 64
+"""Messages that wait for a slow client before the oldest go; images are large."""
+
+
+class View:
+    """A Foxglove server for the topics of a graph."""
+
+    def __init__(self, node: Node, host: str, port: int, topics: Collection[str] = ()) -> None:
+        """``topics`` are all by default, but for ROS's own logs; port 0 takes a free one.
+
+        Raises OSError where the address cannot be served on.
+        """
+        self._node, self._wanted = node, set(topics)
+        self._context = foxglove.Context()
+        self._channels: dict[str, tuple[str, foxglove.Channel]] = {}
+        self._subscriptions: dict[str, Any] = {}
+        self.skipped: dict[str, str] = {}
+        """Topics whose type is not known here, and the type."""
+        try:
+            self._server = foxglove.start_server(
+                name="memorysam",
+                host=host,
+                port=port,
+                context=self._context,
+                message_backlog_size=_BACKLOG,
+            )
+        except Exception as error:  # the package has no exception of its own for this
+            raise OSError(f"cannot serve on {host}:{port}: {error}") from error
+
+    @property
+    def port(self) -> int:
+        """Where it serves."""
+        return self._server.port
+
+    @property
+    def topics(self) -> list[str]:
+        """What is offered."""
+        return sorted(self._channels)
+
+    @property
+    def watched(self) -> list[str]:
+        """What somebody looks at now."""
+        return sorted(self._subscriptions)
+
+    def run(self, stop: threading.Event | None = None) -> None:
+        """Serves until it is interrupted, or told to stop."""
+        executor = SingleThreadedExecutor()
+        executor.add_node(self._node)
+        try:
+            while stop is None or not stop.is_set():
+                self.refresh()
+                end = time.monotonic() + _POLL_S
+                while (left_s := end - time.monotonic()) > 0:
+                    executor.spin_once(timeout_sec=left_s)
+        finally:
+            executor.shutdown()
+
+    def refresh(self) -> None:
+        """Offers topics that are new, listens to what is watched and to nothing else."""
+        for name, types in self._node.get_topic_names_and_types():
+            if name not in self._channels and name not in self.skipped and self._is_wanted(name):
+                self._offer(name, types[0])
+        for name, (msgtype, channel) in self._channels.items():
+            watched = channel.has_sinks()
+            if watched and name not in self._subscriptions:
+                self._listen(name, msgtype, channel)
+            elif not watched and name in self._subscriptions:
+                self._node.destroy_subscription(self._subscriptions.pop(name))
+
+    def close(self) -> None:
+        """Says goodbye to all clients."""
+        self._server.stop()
+
+    def _is_wanted(self, name: str) -> bool:
+        return name in self._wanted if self._wanted else name not in _NOT_UNLESS_NAMED
+
+    def _offer(self, name: str, msgtype: str) -> None:
+        try:
+            ros_class(msgtype)
+            definition, _ = typestore().generate_msgdef(msgtype, ros_version=2)
+        except (ModuleNotFoundError, AttributeError, KeyError):
+            self.skipped[name] = msgtype
+            return
+        schema = foxglove.Schema(name=msgtype, encoding="ros2msg", data=definition.encode())
+        channel = foxglove.Channel(
+            name, schema=schema, message_encoding="cdr", context=self._context
+        )
+        self._channels[name] = msgtype, channel
+
+    def _listen(self, name: str, msgtype: str, channel: foxglove.Channel) -> None:
+        offered = [p.qos_profile for p in self._node.get_publishers_info_by_topic(name)]
+        if not offered:
+            return
+        # The most that all publishers can give: more, and some of them would not be heard.
+        reliable = all(q.reliability == ReliabilityPolicy.RELIABLE for q in offered)
+        latched = all(q.durability == DurabilityPolicy.TRANSIENT_LOCAL for q in offered)
+        profile = QoSProfile(
+            depth=_DEPTH,
+            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+        )
+        self._subscriptions[name] = self._node.create_subscription(
+            ros_class(msgtype), name, channel.log, profile, raw=True
+        )
+
+
+@contextmanager
+def serving(node: Node, host: str, port: int, topics: Collection[str] = ()) -> Iterator[View]:
+    """A view, closed at the end."""
+    view = View(node, host, port, topics)
+    try:
+        yield view
+    finally:
+        view.close()
