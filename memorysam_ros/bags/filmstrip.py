@@ -48,8 +48,8 @@ class Filmstrip:
         from PIL import Image, ImageDraw
 
         last = len(self._columns) - 1
-        chosen = np.unique(np.linspace(0, last, COLUMNS).round().astype(int)) if last >= 0 else []
-        columns = [self._columns[index] for index in chosen]
+        chosen = set(np.linspace(0, last, COLUMNS).round().astype(int).tolist())
+        columns = [column for index, column in enumerate(self._columns) if index in chosen]
         names = [name for name in _ROWS if any(name in column for column in columns)]
         if not names:
             return

@@ -124,8 +124,9 @@ class Comparison:
         """Compares one label image with the truth of its size; the figures of this one image."""
         one = self._empty().update(labels, truth)
         self.total = self.total + one
-        for groups, key in ((self.by_condition, condition), (self.by_sensors, sensors)):
-            groups[key] = groups.get(key, self._empty()) + one  # type: ignore[call-overload, index]
+        known = self.by_condition.get(condition, self._empty())
+        self.by_condition[condition] = known + one
+        self.by_sensors[sensors] = self.by_sensors.get(sensors, self._empty()) + one
         return one.scores()
 
     def to_dict(self) -> dict:

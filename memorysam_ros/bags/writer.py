@@ -23,7 +23,9 @@ from memorysam_ros.bags.types import typestore
 from memorysam_ros.conversions import Outputs, bag_messages
 
 Storage = Literal["mcap", "sqlite3"]
-_VERSION = 8  # the newest that Humble's rosbag2 reads, too: later ones write QoS as a mapping
+_VERSION: Literal[8] = (
+    8  # the newest that Humble's rosbag2 reads, too: later ones write QoS as a mapping
+)
 _OF_SUFFIX: dict[str, Storage] = {".mcap": "mcap", ".db3": "sqlite3"}
 _FOREVER = QosTime(9223372036, 854775807)
 

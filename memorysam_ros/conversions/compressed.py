@@ -71,7 +71,7 @@ def _decode(message: Any, data: bytes) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG"))
+        image: Image.Image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG"))
         if image.mode not in ("L", "RGB", "I;16"):
             image = image.convert("I;16" if image.mode in ("I", "I;16B") else "RGB")
         pixels = np.asarray(image)

@@ -21,24 +21,22 @@ def debayer(mosaic: np.ndarray, pattern: str) -> np.ndarray:
     for index, letter in enumerate(pattern):
         row, column = divmod(index, 2)
 
-        def neighbours(
-            *offsets: tuple[int, int], row: int = row, column: int = column
-        ) -> np.ndarray:
-            total = sum(
-                padded[1 + row + dy : 1 + height + dy : 2, 1 + column + dx : 1 + width + dx : 2]
-                for dy, dx in offsets
-            )
+        def mean(*offsets: tuple[int, int], row: int = row, column: int = column) -> np.ndarray:
+            total = np.zeros(colours[row::2, column::2].shape[:2], np.uint16)
+            for dy, dx in offsets:
+                rows = slice(1 + row + dy, 1 + height + dy, 2)
+                total += padded[rows, 1 + column + dx : 1 + width + dx : 2]
             return ((total + len(offsets) // 2) // len(offsets)).astype(np.uint8)
 
         site = colours[row::2, column::2]
         if letter == "g":
             along_row = "rgb".index(pattern[index ^ 1])
-            site[:, :, 1] = neighbours((0, 0))
-            site[:, :, along_row] = neighbours((0, -1), (0, 1))
-            site[:, :, 2 - along_row] = neighbours((-1, 0), (1, 0))
+            site[:, :, 1] = mean((0, 0))
+            site[:, :, along_row] = mean((0, -1), (0, 1))
+            site[:, :, 2 - along_row] = mean((-1, 0), (1, 0))
         else:
             own = "rgb".index(letter)
-            site[:, :, own] = neighbours((0, 0))
-            site[:, :, 1] = neighbours((0, -1), (0, 1), (-1, 0), (1, 0))
-            site[:, :, 2 - own] = neighbours((-1, -1), (-1, 1), (1, -1), (1, 1))
+            site[:, :, own] = mean((0, 0))
+            site[:, :, 1] = mean((0, -1), (0, 1), (-1, 0), (1, 0))
+            site[:, :, 2 - own] = mean((-1, -1), (-1, 1), (1, -1), (1, 1))
     return colours

@@ -72,7 +72,7 @@ def _ros_value(kind: str, value: Any) -> Any:
         return value
     # Assigning the array itself would check it element by element: 300 ms for a camera image.
     filled = array.array(_CODES[kind])
-    filled.frombytes(memoryview(np.ascontiguousarray(value)).cast("B"))
+    filled.frombytes(np.ascontiguousarray(value).data.cast("B"))
     return filled
 
 
