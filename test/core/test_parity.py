@@ -36,8 +36,8 @@ def split_gates(model: nn.Module, frames: torch.Tensor) -> None:
     )
     run_as_video(model, frames)
     hook.remove()
-    median = torch.cat(scores).median()
-    model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.data.sub_(median + 1e-4)
+    middle = torch.cat(scores).quantile(0.5)
+    model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.data.sub_(middle)
 
 
 class Recording(MemorySAM):
@@ -62,6 +62,7 @@ def stock_and_ours(
 ) -> tuple[nn.Module, Recording]:
     """Stock SAM 2 with released adapters, random weights; and ours with those weights."""
     architecture = Architecture(size, version, num_classes, object_gate=True)
+    torch.manual_seed(0)  # the prompt encoder's frequencies are random and no parameter
     stock = stock_model(architecture, frames.shape[-1])
     add_released_lora(stock, rank=4)
     randomise(stock, seed=1)
