@@ -87,7 +87,7 @@ class View:
         return full[0, 0].numpy()
 
     def _smooth_edges(self, out: np.ndarray, hidden: np.ndarray, weather: Weather) -> None:
-        """Casts three more rays through pixels at the edges of things, and averages."""
+        """Casts more rays through pixels at the edges of things, and averages."""
         width = self.shape[1]
         near = self.hits.distance.reshape(self.shape)
         tri_class = self.hits.label.reshape(self.shape)
