@@ -29,16 +29,24 @@ def load_model(parameters: Parameters) -> tuple[SegmenterLike, dict[str, str]]:
         raise ValueError("parameter checkpoint is empty; give a .safetensors file")
     precision: Any = parameters.precision
     segmenter = Segmenter(
-        parameters.checkpoint, parameters.device, precision, parameters.network_size
+        parameters.checkpoint,
+        parameters.device,
+        precision,
+        parameters.network_size,
+        parameters.engine,
     )
-    segmenter.warm_up()
+    most = len(segmenter.contract.names)
+    segmenter.warm_up(lengths=range(1, most + 1) if parameters.prepare == "all" else None)
     height, width = segmenter.size
-    return segmenter, {
+    facts = {
         "checkpoint": f"{parameters.checkpoint} sha256 {digest(parameters.checkpoint)[:16]}",
         "model": f"{segmenter.precision} on {segmenter.device}, {width} x {height}",
-        "torch": torch.__version__,
+        "engine": f"{segmenter.engine.source.name}, torch {torch.__version__}",
         "modalities": ", ".join(segmenter.contract.names),
     }
+    if segmenter.prepared:
+        facts["prepared"] = "; ".join(map(str, segmenter.prepared))
+    return segmenter, facts
 
 
 def device_memory() -> dict[str, str]:

@@ -188,6 +188,18 @@ class Parameters:
     precision: str = _parameter(
         "auto", "arithmetic of the model", choices=("auto", "fp32", "bf16", "fp16")
     )
+    engine: str = _parameter(
+        "auto",
+        "eager: as it is (auto is that too). compiled: torch.compile, slow to start. An exported "
+        "file is its own engine",
+        choices=("auto", "eager", "compiled"),
+    )
+    prepare: str = _parameter(
+        "most",
+        "for which numbers of sensors fast code is made at start: most: all sensors, and all but "
+        "one. all: any. The others run eagerly until they are made in the background",
+        choices=("most", "all"),
+    )
     network_height: int = _parameter(
         0,
         "rows that the model sees, a multiple of 32; 0: as trained",

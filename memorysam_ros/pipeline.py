@@ -47,6 +47,10 @@ class SegmenterLike(Protocol):
         """Labels of one set of frames, at ``size`` (height, width)."""
         ...
 
+    def close(self) -> None:
+        """Ends what it does in the background."""
+        ...
+
 
 class UnusableSet(Exception):
     """A set of which nothing, or not what is required, can be shown to the model."""
@@ -119,6 +123,10 @@ class Pipeline:
         events = self._events.decode(message)
         last_ns = int(np.max(events.t_ns)) if len(events.t_ns) else stamp_ns
         return self.matcher.add(sensor, stamp_ns, events, now_ns, end_ns=max(stamp_ns, last_ns))
+
+    def close(self) -> None:
+        """Ends what the model does in the background."""
+        self.segmenter.close()
 
     def tick(self, now_ns: int) -> list[MatchedSet]:
         """Time passed; the sets whose deadline this ends."""

@@ -173,7 +173,9 @@ class SegmentNode(LifecycleNode):
             self._tf.unregister()
             self._tf = None
         self._label_parameters.withdraw()
-        self._pipeline = None
+        if self._pipeline is not None:
+            self._pipeline.close()
+            self._pipeline = None
         self._facts = {}
         free_device_memory()
 

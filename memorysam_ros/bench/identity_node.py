@@ -33,6 +33,9 @@ class IdentityModel:
         labels = frames["image"][..., 0].contiguous().numpy() % np.uint8(25)
         return Segmentation(labels, self._confidence, tuple(frames), (False,) * len(frames))
 
+    def close(self) -> None:
+        """Nothing goes on in the background."""
+
 
 def load(parameters: Parameters) -> tuple[IdentityModel, dict[str, str]]:
     """As the node loads its model."""

@@ -39,6 +39,9 @@ class FakeModel:
         names = tuple(name for name in CONTRACT.names if name in frames)
         return Segmentation(labels, labels * 10, names, (False,) * len(names))
 
+    def close(self) -> None:
+        """Nothing goes on in the background."""
+
 
 def load_fake(parameters):
     """As the node loads its model."""

@@ -223,7 +223,7 @@ def test_whoever_comes_late_can_read_the_label_space(rig, start):
 )
 def test_a_wrong_start_ends_with_one_line_that_says_why(words, says, repository):
     command = [sys.executable, "-m", "memorysam_core.cli", "node", *words]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=repository, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=repository, timeout=180)
     assert done.returncode == 1
     output = done.stdout + done.stderr
     assert re.search(says, output), output
@@ -234,6 +234,6 @@ def test_an_unknown_parameter_in_a_file_is_refused(tmp_path, repository):
     path = tmp_path / "mine.yaml"
     path.write_text("/**:\n  ros__parameters:\n    lidr: {policy: hold}\n")
     command = [sys.executable, "-m", "memorysam_core.cli", "node", "--params-file", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=repository, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=repository, timeout=180)
     assert done.returncode == 2
     assert "there is no parameter 'lidr.policy'; did you mean lidar.policy?" in done.stderr
