@@ -91,11 +91,11 @@ def structured(message: Any) -> np.ndarray:
     row = width * dtype.itemsize
     if height * width == 0:
         return np.empty(0, dtype)
-    if row_step < row or len(data) < row_step * (height - 1) + row:
+    if not row or row_step < row or len(data) < row_step * (height - 1) + row:
         raise ConversionError(
             f"cloud in frame {frame_id(message)!r} is {width} x {height} points of "
-            f"{dtype.itemsize} bytes with row_step {row_step} and {len(data)} bytes; that takes a "
-            f"row_step of at least {row} and {max(row_step, row) * height} bytes: "
+            f"{dtype.itemsize} bytes with row_step {row_step} and {len(data)} bytes; that takes points of "
+            f"at least 12 bytes, a row_step of at least {row} and {max(row_step, row) * height} bytes: "
             "the publisher fills the message wrongly"
         )
     return unpadded(data, height, row, row_step).reshape(-1).view(dtype)

@@ -1,3 +1,4 @@
+import contextlib
 import io
 import logging
 import struct
@@ -15,6 +16,7 @@ from memorysam_core.labels import DELIVER, numbered
 from memorysam_ros import conversions
 from memorysam_ros.conversions import ConversionError, Outputs, bag_messages, ros_messages
 from memorysam_ros.conversions.clouds import structured
+from memorysam_ros.conversions.encodings import COLOUR, DEPTH
 from memorysam_ros.conversions.errors import warn_once
 from memorysam_ros.conversions.outputs import quaternion_from_matrix
 from memorysam_ros.conversions.transforms import matrix_from_quaternion
@@ -369,6 +371,7 @@ def test_clouds_of_zero_points(make, size):
         ([("x", "<i2"), ("y", "<f4"), ("z", "<f4")], {}, "no usable x"),
         ([("range", "<f4")], {}, "no usable x, y, z"),
         (LAYOUTS["plain"], {"point_step": 8, "row_step": 400}, "no usable z"),
+        (LAYOUTS["plain"], {"point_step": 0}, "points of 0 bytes"),
         (LAYOUTS["plain"], {"width": 51, "row_step": 612}, "612 bytes"),
         (LAYOUTS["plain"], {"height": 2, "row_step": 11}, "row_step"),
     ],
@@ -574,3 +577,76 @@ def test_a_transform_without_rotation_is_refused():
 
     with pytest.raises(ConversionError, match="0 0 0 1"):
         matrix_from_quaternion((0, 0, 0), (0, 0, 0, 0))
+
+
+# --- garbage
+
+
+small = st.integers(0, 40)
+bag = bag_messages(sent.STORE)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from([*COLOUR, *DEPTH, "8UC3", "64FC4", "nonsense", ""]),
+    small, small, small, st.binary(max_size=400), st.booleans(),
+)  # fmt: skip
+def test_any_image_is_read_or_refused(encoding, height, width, step, data, big):
+    message = sent.image(
+        bag,
+        COLOURS,
+        encoding,
+        height=height,
+        width=width,
+        step=step,
+        data=np.frombuffer(data, np.uint8),
+        is_bigendian=int(big),
+    )
+    for read, shape in (
+        (conversions.rgb, (height, width, 3)),
+        (conversions.depth_m, (height, width)),
+        (conversions.label_ids, (height, width)),
+    ):
+        with contextlib.suppress(ConversionError):
+            assert read(message).shape == shape
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("xyzi"), small, st.integers(0, 9), st.integers(0, 3))),
+    small, small, small, small, st.binary(max_size=400), st.booleans(),
+)  # fmt: skip
+def test_any_cloud_is_read_or_refused(fields, height, width, step, row_step, data, big):
+    message = sent.cloud(
+        bag,
+        np.zeros(1, [("x", "<f4")]),
+        height=height,
+        width=width,
+        fields=[
+            bag("sensor_msgs/msg/PointField", name=n, offset=o, datatype=d, count=c)
+            for n, o, d, c in fields
+        ],
+        point_step=step,
+        row_step=row_step,
+        data=np.frombuffer(data, np.uint8),
+        is_bigendian=big,
+    )
+    try:
+        xyz = conversions.cloud(message).xyz
+    except ConversionError:
+        return
+    assert xyz.ndim == 2 and xyz.shape[1] == 3 and len(xyz) <= height * width
+    assert np.isfinite(xyz).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.binary(max_size=200),
+    st.sampled_from(["jpeg", "png", "", "16UC1; compressedDepth png", "32FC1; compressedDepth"]),
+    st.sampled_from([b"", png(COLOURS)[:40], png(COLOURS), b"\xff\xd8\xff"]),
+)
+def test_any_compressed_image_is_read_or_refused(data, how, start):
+    message = sent.compressed(bag, start + data, how)
+    for read in (conversions.rgb, conversions.depth_m):
+        with contextlib.suppress(ConversionError):
+            assert read(message).ndim in (2, 3)
