@@ -165,14 +165,16 @@ class Segmenter:
         self,
         subsets: Iterable[Iterable[str]] | None = None,
         lengths: Iterable[int] | None = None,
+        others: bool = True,
     ) -> None:
         """Get ready: prepare graphs, and run once on black frames for each subset of modalities.
 
         Args:
             subsets: modality names of each; where None, all of them, and one of each length.
             lengths: numbers of sensors for which graphs are prepared now; where None, all sensors
-                and all but one. The other lengths run eagerly until they are prepared in the
-                background.
+                and all but one.
+            others: whether graphs for the other lengths are prepared in the background. Until they
+                are, those run eagerly.
         """
         most = len(self.contract.names)
         wanted = {max(1, most - 1), most} if lengths is None else set(lengths)
@@ -191,7 +193,8 @@ class Segmenter:
             self.forget()
             self.segment(dict.fromkeys(subset, black))
         self.forget()
-        self.engine.prepare_in_background(set(range(1, most + 1)) - wanted)
+        if others:
+            self.engine.prepare_in_background(set(range(1, most + 1)) - wanted)
 
     def forget(self) -> None:
         """Encode every frame of the next set, changed or not."""

@@ -20,7 +20,9 @@ OVERLAY_OPACITY = 0.5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.description = DESCRIPTION
-    parser.add_argument("checkpoint", help="a .safetensors checkpoint")
+    parser.add_argument(
+        "checkpoint", help="a .safetensors checkpoint, or an exported engine (.pt2, .onnx)"
+    )
     for name in FLAGS:
         parser.add_argument(f"--{name}", metavar="FILE", help=f"the {name} frame")
     parser.add_argument(
@@ -42,6 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"],
         help="arithmetic of the model (default: auto: bf16 where it is fast, else fp32)",
     )  # fmt: skip
+    parser.add_argument(
+        "--engine", default="auto", choices=["auto", "eager", "compiled"],
+        help="how a checkpoint is run (default: auto: eager; an exported engine is its own)",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,9 +58,10 @@ def run(args: argparse.Namespace) -> int:
     from memorysam_core.segmenter import Segmenter
 
     files = frame_files(args)
-    segmenter = Segmenter(
-        args.checkpoint, args.device, args.precision, parse_size(args.size) if args.size else None
-    )
+    size = parse_size(args.size) if args.size else None
+    segmenter = Segmenter(args.checkpoint, args.device, args.precision, size, args.engine)
+    if args.engine == "compiled":
+        segmenter.warm_up([files], [len(files)], others=False)
     frames = {name: read_frame(path) for name, path in files.items()}
     result = segmenter.segment(frames)
 

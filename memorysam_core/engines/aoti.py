@@ -9,6 +9,7 @@ use files that you made.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import tempfile
@@ -37,10 +38,10 @@ def export(path: Path, modules: Modules, graphs: Iterable[Graph], made_for: Made
     Raises:
         ValueError: for a PyTorch that is too old.
     """
-    if not hasattr(torch._inductor, "aoti_load_package"):
+    if not _shares_weights():
         raise ValueError(
             f"torch {torch.__version__} cannot make packages with shared weights; "
-            f"{OLDEST_TORCH} or later can"
+            f"{OLDEST_TORCH} or later can. Until then, use engine compiled"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -60,6 +61,14 @@ def export(path: Path, modules: Modules, graphs: Iterable[Graph], made_for: Made
     finally:
         unfinished.unlink(missing_ok=True)
     return path
+
+
+def _shares_weights() -> bool:
+    try:
+        from torch.export.pt2_archive._package import AOTICompiledModel
+    except ImportError:
+        return False
+    return "user_managed" in inspect.signature(AOTICompiledModel.load_constants).parameters
 
 
 def _compile(modules: Modules, graph: Graph, package: Path) -> dict[str, Tensor]:

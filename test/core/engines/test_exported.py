@@ -1,0 +1,175 @@
+"""Exported engines say what the checkpoint says: AOTInductor packages and ONNX files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load
+
+from memorysam_core.checkpoint import CheckpointError, load_checkpoint
+from memorysam_core.cli import main
+from memorysam_core.engines import aoti, onnx_files
+from memorysam_core.engines.export import Exported, export
+from memorysam_core.engines.graphs import Graph
+from memorysam_core.segmenter import Segmenter
+
+SUBSETS = (("image", "lidar"), ("depth", "event"))
+FP32_AGREEMENT = 0.9999
+
+
+@pytest.fixture(scope="module", params=["robot.pt2", "robot.onnx"])
+def exported(
+    request: pytest.FixtureRequest,
+    checkpoint: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Exported:
+    if request.param.endswith(".onnx"):
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
+    folder = tmp_path_factory.mktemp("exported")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_DEBUG_COMPILE", "1")  # fast to compile, slow to run
+        # encoding of pairs is left out, to save time
+        patch.setattr(
+            "memorysam_core.engines.export.graphs_for",
+            lambda lengths: [Graph("encode", 1), *(Graph("sequence", n) for n in lengths)],
+        )
+        return export(
+            load_checkpoint(checkpoint), folder / request.param, lengths=[2],
+            device="cpu", precision="fp32",
+        )  # fmt: skip
+
+
+def test_labels_are_the_checkpoints(
+    exported: Exported, checkpoint: Path, frames: dict[str, np.ndarray]
+) -> None:
+    assert exported.agreement >= FP32_AGREEMENT
+    robot, eager = Segmenter(exported.files[0], "cpu"), Segmenter(checkpoint, "cpu", "fp32")
+    assert robot.contract == eager.contract and robot.precision == "fp32"
+    robot.warm_up()
+    assert [str(p.graph) for p in robot.prepared][-1:] in ([], ["encode1"], ["sequence2"])
+    for subset in SUBSETS * 2:
+        given = {name: frames[name] for name in subset}
+        one, other = robot.segment(given), eager.segment(given)
+        assert (one.labels == other.labels).mean() >= FP32_AGREEMENT
+        assert np.abs(one.confidence.astype(int) - other.confidence).max() <= 1
+        assert one.closed_gates == other.closed_gates and len(np.unique(one.labels)) > 1
+        frames["image"] = 255 - frames["image"]
+
+
+def test_a_length_that_was_not_exported_names_the_way(
+    exported: Exported, frames: dict[str, np.ndarray]
+) -> None:
+    robot = Segmenter(exported.files[0], "cpu")
+    with pytest.raises(CheckpointError, match="encode1, sequence2"):
+        robot.segment(frames)
+    assert robot.segment({n: frames[n] for n in SUBSETS[0]}).modalities == SUBSETS[0]
+    with pytest.raises(ValueError, match="holds compiled code only"):
+        robot.model
+
+
+def test_wrong_use_is_refused_with_the_command(exported: Exported) -> None:
+    path = exported.files[0]
+    with pytest.raises(CheckpointError, match="memorysam export pico.safetensors robot"):
+        Segmenter(path, "cpu", size=(64, 64))
+    with pytest.raises(CheckpointError, match="made for precision fp32, and is asked"):
+        Segmenter(path, "cpu", "bf16")
+
+
+def test_a_changed_checkpoint_beside_it_is_noticed(
+    exported: Exported, checkpoint: Path, tmp_path: Path
+) -> None:
+    for file in exported.files:
+        shutil.copy(file, tmp_path)
+    shutil.copy(checkpoint, tmp_path)
+    Segmenter(tmp_path / exported.files[0].name, "cpu")
+    (tmp_path / checkpoint.name).write_bytes(b"trained anew")
+    with pytest.raises(CheckpointError, match="made from pico.safetensors with sha256"):
+        Segmenter(tmp_path / exported.files[0].name, "cpu")
+
+
+def test_weights_are_stored_once(exported: Exported, checkpoint: Path) -> None:
+    path = exported.files[0]
+    if path.suffix != ".pt2":
+        pytest.skip("each ONNX file has its own weights")
+    with zipfile.ZipFile(path) as archive:
+        constants = json.loads(archive.read(aoti.CONSTANTS))
+        weights = load(archive.read(aoti.WEIGHTS))
+    assert set(constants) == {"encode1", "sequence2"}
+    wanted = {where["name"] for graph in constants.values() for where in graph.values()}
+    assert wanted == set(weights)
+    stored = sum(weight.nbytes for weight in weights.values())
+    assert 0.5 * checkpoint.stat().st_size < stored < 1.1 * checkpoint.stat().st_size
+
+
+def test_an_onnx_file_is_plain_onnx_with_fixed_shapes(exported: Exported) -> None:
+    path = exported.files[0]
+    if path.suffix != ".onnx":
+        pytest.skip("a package is not ONNX")
+    onnx = pytest.importorskip("onnx")
+    assert [file.name for file in exported.files] == ["robot.onnx", "robot.sequence2.onnx"]
+    for file, names in zip(exported.files, (("encode", 1), ("sequence", 2)), strict=True):
+        proto = onnx.load(file)
+        onnx.checker.check_model(proto)
+        assert [i.name for i in proto.graph.input] == onnx_files.INPUTS[names[0]]
+        first = proto.graph.input[0].type.tensor_type.shape.dim
+        assert first[0].dim_value == names[1]
+
+
+def test_a_sequence_file_of_another_export_is_refused(exported: Exported, tmp_path: Path) -> None:
+    if exported.files[0].suffix != ".onnx":
+        pytest.skip("a package is one file")
+    onnx = pytest.importorskip("onnx")
+    for file in exported.files:
+        shutil.copy(file, tmp_path)
+    beside = tmp_path / "robot.sequence2.onnx"
+    proto = onnx.load(beside)
+    told = json.loads(proto.metadata_props[0].value) | {"checkpoint_sha256": "0" * 64}
+    onnx.helper.set_model_props(proto, {onnx_files.KEY: json.dumps(told)})
+    onnx.save(proto, beside)
+    robot = Segmenter(tmp_path / "robot.onnx", "cpu")
+    black = np.zeros((32, 64, 3), np.uint8)
+    with pytest.raises(CheckpointError, match="sequence2.onnx was made from"):
+        robot.segment({"image": black, "depth": black})
+    beside.unlink()
+    with pytest.raises(CheckpointError, match="there is no robot.sequence2.onnx beside it"):
+        robot.segment({"image": black, "depth": black})
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["robot.trt"], "give one that ends in .pt2 or .onnx"),
+        (["robot.onnx", "--format", "aoti"], "give one that ends in .pt2"),
+        (["robot.onnx", "--precision", "bf16"], "give fp32, or fp16 for a GPU"),
+        (["robot.pt2", "--lengths", "5"], "lengths are 5; give numbers from 1 to 4"),
+        (["robot.pt2", "--lengths", "two"], "--lengths is 'two'; give numbers of sensors"),
+        (["robot.pt2", "--modalities", "image,radar"], "knows no modality 'radar'"),
+        (["robot.pt2", "--size", "100x64"], "not in multiples of 32"),
+    ],
+)
+def test_the_command_refuses(
+    checkpoint: Path, words: list[str], message: str, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["export", str(checkpoint), *words, "--device", "cpu"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_fewer_modalities_and_another_size(checkpoint: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    out = tmp_path / "two.onnx"
+    words = ["--modalities", "lidar,image", "--size", "32x32", "--lengths", "1"]
+    assert main(["export", str(checkpoint), str(out), *words]) == 0
+    robot = Segmenter(out, "cpu")
+    assert robot.contract.names == ("image", "lidar") and robot.size == (32, 32)
+    grey = {"lidar": np.full((32, 32, 3), 40, np.uint8)}
+    eager = Segmenter(checkpoint, "cpu", "fp32", size=(32, 32))
+    logits, _ = robot.logits(grey)
+    assert torch.allclose(logits, eager.logits(grey)[0], atol=1e-4)
