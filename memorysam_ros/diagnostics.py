@@ -73,6 +73,8 @@ class SensorHealth:
         self.required = required
         self.trouble = ""
         """What is wrong with it now; empty if nothing is."""
+        self.doubt = ""
+        """What seems wrong with it, though it is used; empty if nothing does."""
         self.last_error = ""
         self.note = ""
         """What stands in the way of its messages, such as that nobody publishes them."""
@@ -90,9 +92,9 @@ class SensorHealth:
         """Its last reading could not be used."""
         self.trouble = self.last_error = trouble
 
-    def worked(self) -> None:
-        """Its last reading was used."""
-        self.trouble = ""
+    def worked(self, doubt: str = "") -> None:
+        """Its last reading was used; ``doubt`` says what seems wrong with it."""
+        self.trouble, self.doubt = "", doubt
 
     def silence_s(self, steady_ns: int) -> float | None:
         """Time since its last message; None if there never was one."""
@@ -190,6 +192,8 @@ class Diagnostics:
             return level, brief, f"{brief}: {health.note}" if health.note else brief
         if health.trouble:
             return Level.ERROR, "unusable", health.trouble
+        if health.doubt:
+            return Level.WARN, "doubtful", health.doubt
         if missing > _TOLERATED * sets:
             message = f"missing in {missing} of {sets} sets"
             more = f", {late} of its readings came too late" if late else ""

@@ -7,7 +7,6 @@ frames, and the model labels them (:meth:`Pipeline.process`). Knows message fiel
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -18,20 +17,20 @@ import torch
 from memorysam_core.contract import InputContract, Modality
 from memorysam_core.frames.camera import Camera
 from memorysam_core.frames.draw import Frame, draw
-from memorysam_core.frames.readings import Reading
+from memorysam_core.frames.readings import PointsReading, Reading
 from memorysam_core.segmenter import Segmentation
 from memorysam_ros import conversions
-from memorysam_ros.calibration import Calibration, CalibrationError, Transforms, parse_transform
+from memorysam_ros.calibration import Calibration, CalibrationError, Transforms
 from memorysam_ros.cameras import Cameras
-from memorysam_ros.matching import MatchedSet, Matcher, MatchingRules, SensorRule
-from memorysam_ros.parameters import FROM_TF, Parameters
+from memorysam_ros.feeds import SENSORS, calibration_of, fed_by, matching_rules
+from memorysam_ros.matching import MatchedSet, Matcher
+from memorysam_ros.parameters import Parameters
 from memorysam_ros.readings import Readings
 from memorysam_ros.result import Result
 from memorysam_ros.shedding import Shedding
 
-SENSORS = ("image", "depth", "event", "lidar")
-"""The node's sensors; the camera is the first."""
-_SENSOR_OF = {"image": "image", "depth": "depth", "events": "event", "points": "lidar"}
+FEW_POINTS = 0.005
+"""Share of a scan, or of the pixels if those are fewer, below which its pose is doubted."""
 
 
 class SegmenterLike(Protocol):
@@ -158,6 +157,7 @@ class Pipeline:
             camera=self._camera(size),
             camera_frame=self.readings.camera_frame,
             troubles=troubles,
+            doubts=self._doubts(readings, frames),
             times_ns={
                 "convert": converted_ns - begin_ns,
                 "draw": drawn_ns - converted_ns,
@@ -263,6 +263,21 @@ class Pipeline:
         self._drawn[modality.name] = key, frame
         return frame
 
+    def _doubts(self, readings: dict[str, Reading], frames: dict[str, Frame]) -> dict[str, str]:
+        """Sensors whose reading is used, but looks as if something were wrong with it."""
+        doubts = {}
+        scan = readings.get("lidar")
+        for name, frame in frames.items():
+            if isinstance(scan, PointsReading) and frame.point_index is not None:
+                drawn, pixels = int((frame.point_index >= 0).sum()), frame.point_index.numel()
+                expected = min(len(scan.xyz), pixels)
+                if drawn < FEW_POINTS * expected:
+                    doubts[self.modalities[name]] = (
+                        f"only {drawn} of {len(scan.xyz)} points fall in the image; if it looks "
+                        "the same way as the camera, its extrinsics are wrong (docs/calibration.md)"
+                    )
+        return doubts
+
     def _segment(
         self, frames: dict[str, Frame], size: tuple[int, int] | None, troubles: dict[str, str]
     ) -> Segmentation:
@@ -295,62 +310,6 @@ class Pipeline:
     def _allow_leading(self) -> None:
         for sensor in ("depth", "lidar"):
             self.matcher.allow_lead(sensor)
-
-
-def fed_by(contract: InputContract, parameters: Parameters) -> dict[str, str]:
-    """For each modality of a checkpoint that a sensor of the node feeds, that sensor."""
-    feeds = {}
-    for modality in contract.modalities:
-        reading = modality.representation.reading
-        sensor = modality.name if reading == "rendered" else _SENSOR_OF[reading]
-        if sensor in SENSORS and getattr(parameters, sensor).policy != "unused":
-            feeds[modality.name] = sensor
-    return feeds
-
-
-def matching_rules(contract: InputContract, parameters: Parameters) -> MatchingRules:
-    """The rules of matching for the sensors that feed a checkpoint."""
-    feeds = fed_by(contract, parameters)
-    windows = [
-        round(contract.modality(name).representation.window_s * 1e9)  # type: ignore[union-attr]
-        for name, sensor in feeds.items()
-        if sensor == "event" and parameters.event.source == "packets"
-    ]
-    followers = []
-    for sensor in SENSORS[1:]:
-        if sensor in feeds.values():
-            own = getattr(parameters, sensor)
-            followers.append(
-                SensorRule(
-                    sensor,
-                    own.policy,
-                    offset_ns=round(own.offset * 1e9),
-                    tolerance_ns=round(own.tolerance * 1e9),
-                    max_age_ns=round(own.max_age * 1e9),
-                    window_ns=max(windows, default=0) if sensor == "event" else 0,
-                )
-            )
-    matching = parameters.matching
-    return MatchingRules(
-        SensorRule("image", parameters.image.policy),  # type: ignore[arg-type]
-        tuple(followers),
-        deadline_ns=round(matching.deadline * 1e9),
-        silent_after_ns=round(matching.silent_after * 1e9),
-        jump_ns=round(matching.jump * 1e9),
-        queue_depth=matching.queue_depth,
-    )
-
-
-def calibration_of(parameters: Parameters) -> Calibration:
-    """What the user gives in the file, and, before it, in parameters. Raises CalibrationError."""
-    path = parameters.calibration_file
-    given = Calibration.from_file(path) if path else Calibration()
-    poses = {
-        "depth": parameters.depth.camera_from_depth,
-        "lidar": parameters.lidar.camera_from_lidar,
-    }
-    named = {name: parse_transform(pose) for name, pose in poses.items() if pose != FROM_TF}
-    return dataclasses.replace(given, extrinsics={**given.extrinsics, **named})
 
 
 def _told(error: Exception) -> str:

@@ -41,6 +41,8 @@ class Result:
     camera_frame: str
     troubles: Mapping[str, str]
     """Sensors whose message could not be used, and why."""
+    doubts: Mapping[str, str]
+    """Sensors whose message was used, though something seems wrong with it."""
     times_ns: Mapping[str, int]
     """How long each stage took."""
 

@@ -116,7 +116,7 @@ class Session:
             if sensor in result.troubles:
                 self._trouble(sensor, result.troubles[sensor])
             else:
-                self.diagnostics.sensors[sensor].worked()
+                self.diagnostics.sensors[sensor].worked(result.doubts.get(sensor, ""))
         self.diagnostics.blocked = ""
         self.diagnostics.counts["sets published"] += 1
         for stage, duration_ns in {

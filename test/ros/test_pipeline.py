@@ -15,9 +15,9 @@ from memorysam_core.contract import InputContract, default_contract
 from memorysam_core.frames import lidar
 from memorysam_core.frames.readings import PointsReading
 from memorysam_core.labels import MCUBES
-from memorysam_ros import pipeline as pipelines
 from memorysam_ros.calibration import StaticTransforms
 from memorysam_ros.conversions import Outputs
+from memorysam_ros.feeds import fed_by
 from memorysam_ros.parameters import from_values
 from memorysam_ros.pipeline import Pipeline, UnusableSet
 from memorysam_ros.result import TOPICS
@@ -150,6 +150,14 @@ def test_lidar_leads_while_the_camera_is_silent(make):
     assert (header.stamp.sec, header.stamp.nanosec) == (1002, 400 * MS)
 
 
+def test_a_pose_that_leaves_no_point_in_the_image_is_doubted():
+    pipeline = started()
+    assert pipeline.process(one_set(pipeline)).doubts == {}
+    pipeline = started(lidar__camera_from_lidar=[0, 0, 0, 0, 1, 0, 0])  # looks backwards
+    doubts = pipeline.process(one_set(pipeline)).doubts
+    assert doubts["lidar"].startswith("only 0 of 500 points fall in the image")
+
+
 def test_outputs_at_the_networks_size_come_with_a_camera_info_to_match(make):
     pipeline = started(make, output_size="network")
     result = pipeline.process(one_set(pipeline, make))
@@ -279,7 +287,7 @@ def test_modalities_without_a_sensor_are_named():
 def test_an_unused_sensor_is_not_fed():
     contract: InputContract = CONTRACT
     parameters = from_values({"depth.policy": "unused"})
-    assert pipelines.fed_by(contract, parameters) == {
+    assert fed_by(contract, parameters) == {
         "image": "image",
         "event": "event",
         "lidar": "lidar",
