@@ -94,9 +94,9 @@ def structured(message: Any) -> np.ndarray:
     if not row or row_step < row or len(data) < row_step * (height - 1) + row:
         raise ConversionError(
             f"cloud in frame {frame_id(message)!r} is {width} x {height} points of "
-            f"{dtype.itemsize} bytes with row_step {row_step} and {len(data)} bytes; that takes points of "
-            f"at least 12 bytes, a row_step of at least {row} and {max(row_step, row) * height} bytes: "
-            "the publisher fills the message wrongly"
+            f"{dtype.itemsize} bytes with row_step {row_step} and {len(data)} bytes; that takes "
+            f"points of at least 12 bytes, a row_step of at least {row} and "
+            f"{max(row_step, row) * height} bytes: the publisher fills the message wrongly"
         )
     return unpadded(data, height, row, row_step).reshape(-1).view(dtype)
 
