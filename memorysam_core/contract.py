@@ -158,7 +158,12 @@ def mcubes_modalities() -> tuple[Modality, ...]:
     """Image, angle and degree of linear polarisation, near infrared, as published for MCubeS."""
     return (
         Modality("image", representations.Rgb(), IMAGENET_MEAN, IMAGENET_STD),
-        Modality("aolp", representations.Rendered("sin, cos, sin of twice the polarisation angle")),
+        Modality(
+            "aolp",
+            representations.Rendered("sin, cos, sin of twice the polarisation angle, 128 for 0"),
+            mean=(0.5, 0.5, 0.5),  # back to -1 to 1
+            std=(0.5, 0.5, 0.5),
+        ),
         Modality("dolp", representations.Rendered("degree of linear polarisation, three times")),
         Modality("nir", representations.Rendered("near infrared, three times")),
     )
