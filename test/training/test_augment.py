@@ -12,6 +12,7 @@ from memorysam_training.augment import (
     TrainingBatch,
     ValidationBatch,
     flip,
+    normalised,
     validation_size,
 )
 from memorysam_training.corruption import corrupt
@@ -112,6 +113,7 @@ def test_flipping_polarisation_flips_the_sign_of_its_angle():
     expected = -angle.flip(-1)
     torch.testing.assert_close(mirrored[0], expected.sin())
     torch.testing.assert_close(mirrored[1], expected.cos())
+    torch.testing.assert_close(normalised(frame, aolp)[0], angle.sin())
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ SMALL = [
     "run.log_every=1",
     "run.save_every=1",
     "run.pictures=1",
-    "run.validate_every=3",
+    "run.validate_every=1",
     "augment.early_size=[32,32]",
     "augment.early_share=0.5",
 ]

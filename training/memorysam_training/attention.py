@@ -1,7 +1,8 @@
-"""Attention written out, for training on a processor.
+"""Attention written out, for training on a processor in bfloat16.
 
-torch's fused attention has a backward pass on CPUs that is slow for many small windows, as Hiera
-has them; two matrix products and a softmax train faster there, and compute the same.
+The backward pass of torch's fused attention on CPUs does not use the matrix units that processors
+have for bfloat16; two matrix products and a softmax do, and compute the same. In float32 the fused
+one is the faster.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ def written_out(query: Tensor, key: Tensor, value: Tensor, dropout_p: float = 0.
 
 
 @contextmanager
-def attention_for(device: torch.device) -> Iterator[None]:
-    """Attention that trains fast on this device, for everything that runs within."""
-    if device.type != "cpu":
+def attention_for(device: torch.device, precision: str) -> Iterator[None]:
+    """Attention that trains fast on this device in ``bf16`` or ``fp32``, for all that runs within."""
+    if device.type != "cpu" or precision != "bf16":
         yield
         return
     F.scaled_dot_product_attention = written_out

@@ -250,7 +250,8 @@ def take_step(session: Session, batches: Iterator[Batch], to_batch: TrainingBatc
         progress.skipped += len(batch.skipped)
         for message in batch.skipped:
             log.warning("bad sample skipped: %s", message)
-        with accelerator.accumulate(session.model), attention_for(accelerator.device):
+        attention = attention_for(accelerator.device, session.recipe.run.precision)
+        with accelerator.accumulate(session.model), attention:
             frames, labels = to_batch(batch.samples, batch.draws, accelerator.device)
             output = session.model(frames)
             losses = loss_terms(session, output, labels)

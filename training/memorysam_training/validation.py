@@ -38,7 +38,7 @@ class Validation:
     pictures: list[Picture] = field(default_factory=list)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # the model keeps tables that training uses as well
 def validate(
     accelerator: Accelerator,
     model: MemorySAM,

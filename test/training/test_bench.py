@@ -1,0 +1,42 @@
+"""The training benchmark runs and compares like with like."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from memorysam_core.bench.frame_by_frame import FrameByFrame
+from memorysam_training.attention import attention_for, written_out
+from memorysam_training.bench import training
+
+
+def test_quick_rows():
+    every = list(training.rows("cpu", quick=True))
+    assert len(every) == 6
+    rows = {row.name: row for row in every[:3]}
+    ours, theirs = rows["training"].value, rows["training, frame by frame"].value
+    ratio = rows["training against frame by frame"]
+    assert ratio.value == pytest.approx(ours / theirs) and ratio.unit == "x"
+
+
+def test_both_schedules_compute_the_same():
+    torch.manual_seed(0)
+    model = training._model("nano").eval()
+    frames, labels = training._batch(64, 1, torch.device("cpu"))
+    with attention_for(torch.device("cpu"), "bf16"):
+        ours = model(frames).logits
+    theirs = FrameByFrame(model)(frames)
+    full = torch.nn.functional.interpolate(ours.detach(), labels.shape[1:], mode="bilinear")
+    torch.testing.assert_close(theirs, full, atol=1e-4, rtol=1e-3)
+
+
+def test_written_out_attention_equals_the_fused_one():
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 3, n, 8, requires_grad=True) for n in (5, 7, 7))
+    fused = torch.nn.functional.scaled_dot_product_attention(query, key, value)
+    ours = written_out(query, key, value)
+    torch.testing.assert_close(ours, fused)
+    for tensor in (query, key, value):
+        expected = torch.autograd.grad(fused.sum(), tensor, retain_graph=True)
+        found = torch.autograd.grad(ours.sum(), tensor, retain_graph=True)
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
