@@ -10,12 +10,13 @@ import torch
 
 KINDS = {
     "attention": ("flash", "fmha", "attention", "softmax"),
-    "matrix products": ("gemm", "cutlass", "cublas", "nvjet", "gemv", "splitk"),
     "convolutions": ("conv", "cudnn", "implicit", "winograd"),
+    "matrix products": ("gemm", "cutlass", "cublas", "nvjet", "gemv", "splitk"),
     "copies to and from the device": ("memcpy htod", "memcpy dtoh"),
     "copies within the device": ("memcpy", "memset", "copy"),
 }
 """A kernel is of the first kind whose words its name holds; the rest are elementwise or fused."""
+FUSED = "elementwise and fused"
 
 
 def device_profile(work: Callable[[], object]) -> dict[str, float]:
@@ -38,7 +39,9 @@ def device_profile(work: Callable[[], object]) -> dict[str, float]:
 def kind_of(kernel: str) -> str:
     """The kind of a kernel by its name."""
     name = kernel.lower()
+    if name.startswith("triton_"):  # named after all the operations that it fuses
+        return FUSED
     for kind, words in KINDS.items():
         if any(word in name for word in words):
             return kind
-    return "elementwise and fused"
+    return FUSED
