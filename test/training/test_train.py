@@ -168,7 +168,7 @@ def test_overfits_the_ten_delivered_scenes(shared_data, tmp_path):
             None,
             [
                 *SCRATCH, "model.size=nano", f"data.root={root}", f"run.folder={tmp_path / 'run'}",
-                f"data.cache={tmp_path}", "data.size=[160,160]", "augment.scale=[1,1]",
+                f"data.cache={tmp_path}", "data.size=[128,128]", "augment.scale=[1,1]",
                 "augment.flip=0", "augment.jitter=0", "augment.blur=0", "robustness.dropout=0",
                 "optimiser.learning_rate=1e-3", "optimiser.batch=5",
                 "optimiser.batch_per_process=5", "optimiser.epochs=200", "optimiser.clip=1",

@@ -27,7 +27,7 @@ def written_out(query: Tensor, key: Tensor, value: Tensor, dropout_p: float = 0.
 
 @contextmanager
 def attention_for(device: torch.device, precision: str) -> Iterator[None]:
-    """Attention that trains fast on this device in ``bf16`` or ``fp32``, for all that runs within."""
+    """Attention that trains fast on this device in ``bf16`` or ``fp32``, for what runs inside."""
     if device.type != "cpu" or precision != "bf16":
         yield
         return

@@ -47,7 +47,7 @@ class Deliver:
         require_folder(self.root / "img", "data.root is the folder that holds img/ and semantic/")
         found = {
             path.relative_to(self.root / "img")
-            for path in sorted((self.root / "img").glob(f"*/{split}/**/*_rgb_front.png"))
+            for path in sorted((self.root / "img").glob(f"*/{split}/*/*_rgb_front.png"))
         }
         self._files = sorted(f for f in found if not conditions or f.parts[0] in conditions)
         if not self._files:
