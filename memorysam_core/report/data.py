@@ -83,6 +83,8 @@ class Moment:
     """Such as ``rain``; empty if unknown."""
     miou: float | None = None
     """Mean IoU over the classes that occur in its truth, 0 to 1."""
+    name: str = ""
+    """Said instead of the time where there is none."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ class Group:
 
     name: str
     kind: GroupKind
-    sets: int
+    sets: int | None
+    """How many; None if that was not counted."""
     matrix: ConfusionMatrix
 
 
@@ -132,6 +135,7 @@ class ReportData:
     tiles: tuple[Tile, ...] = ()
     moments: tuple[Moment, ...] = ()
     timeline: tuple[Sample, ...] = ()
+    """Empty also for sets that do not follow each other."""
     groups: tuple[Group, ...] = ()
     """The first holds all sets. Empty without ground truth."""
     latencies_ms: Mapping[str, np.ndarray] = field(default_factory=dict)

@@ -152,7 +152,7 @@ def _compared(groups: tuple[Group, ...]) -> tuple[Group, ...]:
     by_sensors = [group for group in groups[1:] if group.kind == "sensors"]
     if len(by_sensors) < 2:
         return groups[:1]
-    fullest = sorted(by_sensors, key=lambda group: -group.sets)[: COMPARED - 1]
+    fullest = sorted(by_sensors, key=lambda group: -(group.sets or 0))[: COMPARED - 1]
     return (*groups[:1], *(group for group in by_sensors if group in fullest))
 
 

@@ -37,16 +37,22 @@ def sheet(path: Path, pictures: Sequence[Picture], contract: InputContract) -> N
 
 def row(picture: Picture, contract: InputContract) -> np.ndarray:
     """Frames, truth and prediction side by side, uint8 ``(H, W', 3)``."""
-    height, width = picture.labels.shape
-    resampler = ValidationBatch(contract.modalities, contract.size).resampler
-    tiles = []
-    for name, frame in picture.sample.frames.items():
-        levels = frame if frame.dtype == torch.uint8 else (frame * 255).round()
-        shown = resampler.frame(levels.float(), (height, width), contract.modality(name))
-        tiles.append(shown.clamp(0, 255).byte().permute(1, 2, 0).numpy())
+    tiles = list(frames_of(picture, contract).values())
     for ids in (picture.labels, picture.predicted):
         tiles.append(contract.label_space.colourise(ids.numpy().astype(np.int64)))
     return np.concatenate([np.pad(t, ((0, 0), (0, GAP), (0, 0))) for t in tiles], axis=1)
+
+
+def frames_of(picture: Picture, contract: InputContract) -> dict[str, np.ndarray]:
+    """A picture's frames by modality, at the size of its labels, uint8 ``(H, W, 3)``."""
+    height, width = picture.labels.shape
+    resampler = ValidationBatch(contract.modalities, contract.size).resampler
+    frames = {}
+    for name, frame in picture.sample.frames.items():
+        levels = frame if frame.dtype == torch.uint8 else (frame * 255).round()
+        shown = resampler.frame(levels.float(), (height, width), contract.modality(name))
+        frames[name] = shown.clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    return frames
 
 
 def curves(folder: RunFolder) -> None:

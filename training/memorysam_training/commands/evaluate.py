@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from memorysam_core.checkpoint import digest, load_checkpoint
-    from memorysam_training import report
+    from memorysam_training import evaluation_page, report
     from memorysam_training.data.loading import open_data
     from memorysam_training.evaluate import Options, evaluate
     from memorysam_training.recipe import Data
@@ -91,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
     default = f"evaluation/{Path(args.checkpoint).stem}_{args.split}"
     folder = Path(args.out or default)
     report.write(evaluation, folder, about)
+    evaluation_page.write(evaluation, folder / "report.html", args.checkpoint, about, device)
     print(report.markdown(evaluation, about))
     print(f"written to {folder}/")
     return 0
