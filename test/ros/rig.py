@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.context import Context
@@ -26,6 +27,9 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from memorysam_ros.conversions import stamp_ns
 
 HERE = Path(__file__).parent
+CORES = os.cpu_count() or 1
+SLOWER = min(3.0, max(1.0, os.getloadavg()[0] / CORES))
+"""On a machine with other work, everything happens so much slower than in reality."""
 S = 1_000_000_000
 MS = 1_000_000
 TOPICS = {"image": Image, "depth": Image, "event": Image, "lidar": PointCloud2}
@@ -45,6 +49,14 @@ class Sensor:
     """What happens to a message, given the time since the start; None loses it."""
 
 
+def fail_in_real_time(what: str) -> None:
+    """Fails; on a machine too busy for real time nothing was shown, and the test is skipped."""
+    load = os.getloadavg()[0]
+    if load > 2 * CORES:
+        pytest.skip(f"too busy for real time (load {load:.0f} on {CORES} cores): {what}")
+    pytest.fail(what)
+
+
 class NodeProcess:
     """segment_node in a process of its own, with the fake model unless a checkpoint is given."""
 
@@ -52,7 +64,9 @@ class NodeProcess:
         values = {
             "autostart": True,
             "checkpoint": checkpoint,
-            "diagnostics_period": 0.2,
+            "diagnostics_period": 0.2 * SLOWER,
+            "matching.deadline": 0.1 * SLOWER,
+            "matching.silent_after": 1.0 * SLOWER,
             "event.source": "image",
             "lidar.camera_from_lidar": [*POSE[:3, 3].tolist(), 0.0, 0.0, 0.0, 1.0],
             **parameters,
@@ -146,7 +160,7 @@ class Rig:
         end = time.monotonic() + seconds
         while not (found := condition()):
             if time.monotonic() > end:
-                raise AssertionError(f"timed out: {what() if callable(what) else what}")
+                fail_in_real_time(f"timed out: {what() if callable(what) else what}")
             time.sleep(0.005)
         return found
 
@@ -182,7 +196,10 @@ class Rig:
         self.info_publisher.publish(info or camera_info())
 
     def drive(self, sensors: dict[str, Sensor], seconds: float, start_ns: int | None = None):
-        """Publishes in real time; stamps are those of the wall, or go on from ``start_ns``."""
+        """Publishes in real time, or as slowly as the machine is; stamps are as in reality.
+
+        They begin now, or at ``start_ns``.
+        """
         begin = time.monotonic()
         zero_ns = time.time_ns() if start_ns is None else start_ns
         queue = []
@@ -195,7 +212,7 @@ class Rig:
             due, name, t = heapq.heappop(queue)
             stamp = zero_ns + int(t * 1e6) * 1000
             message = sensors[name].change(t, message_at(name, stamp))
-            time.sleep(max(0.0, begin + due - time.monotonic()))
+            time.sleep(max(0.0, begin + SLOWER * due - time.monotonic()))
             if message is not None:
                 self.send(name, stamp, message)
 
@@ -213,7 +230,7 @@ class Rig:
         for messages in self.received.values():
             messages.clear()
 
-    def settle(self, quiet_s: float = 0.5) -> None:
+    def settle(self, quiet_s: float = 0.5 * SLOWER) -> None:
         """Until no more labels come of what was sent."""
         count, since = -1, 0.0
         while count != len(self.outputs()) or time.monotonic() - since < quiet_s:

@@ -11,7 +11,7 @@ import pytest
 import scene
 from rcl_interfaces.srv import GetParameters
 from rclpy.qos import ReliabilityPolicy
-from rig import MS, NodeProcess, Rig, S, Sensor
+from rig import MS, SLOWER, NodeProcess, Rig, S, Sensor
 from rosgraph_msgs.msg import Clock as ClockMessage
 
 from memorysam_ros.conversions import Outputs, ros_messages
@@ -124,7 +124,7 @@ def test_reliable_publishers_are_heard_as_well(start):
 
 
 def test_a_required_sensor_that_is_missing_stops_the_labels_and_says_so(rig, start):
-    start(lidar__policy="required", matching__silent_after=0.5)
+    start(lidar__policy="required", matching__silent_after=0.5 * SLOWER)
     rig.wait_for_node()
     rig.send_info()
     rig.drive(ROBOT, 0.5)
@@ -156,7 +156,7 @@ def test_nobody_subscribed_computes_nothing_and_costs_little(start):
         rig.send_info()
         before = cpu_seconds(node.process.pid)
         rig.drive(ROBOT, 2.0)
-        share = (cpu_seconds(node.process.pid) - before) / 2.0
+        share = (cpu_seconds(node.process.pid) - before) / (2.0 * SLOWER)
         assert "sets published" not in rig.seen()
         assert "model p50/p95/max (ms)" not in rig.seen()
         assert share < 0.15
@@ -171,7 +171,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def test_simulated_time_that_stands_still_and_starts_over(rig, start):
-    start(use_sim_time=True)
+    start(use_sim_time=True, matching__deadline=0.1)
     clock = rig.node.create_publisher(ClockMessage, "/clock", 10)
     rig.wait_for_node()
     rig.wait(lambda: "/clock says nothing" in rig.status().message, "the diagnostic")
