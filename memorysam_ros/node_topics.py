@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
@@ -16,6 +15,11 @@ from memorysam_ros import interop
 from memorysam_ros.conversions import Outputs, ros_messages
 from memorysam_ros.parameters import Parameters
 from memorysam_ros.result import TOPICS, Result
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
 
 OnMessage = Callable[[str, Any], None]
 EVENT_DEPTH, DEPTH = 100, 5
