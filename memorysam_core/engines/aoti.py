@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from memorysam_core.checkpoint import CheckpointError
+from memorysam_core.engines.compiler import require_compiler
 from memorysam_core.engines.graphs import Graph, Modules, Run, Shapes
 from memorysam_core.engines.made_for import MadeFor
 from memorysam_core.engines.replay import Replay
@@ -36,13 +37,14 @@ def export(path: Path, modules: Modules, graphs: Iterable[Graph], made_for: Made
     """Compiles graphs and writes them, whole or not at all. Minutes for each graph of a big model.
 
     Raises:
-        ValueError: for a PyTorch that is too old.
+        ValueError: for a PyTorch that is too old, or without a C++ compiler.
     """
     if not _shares_weights():
         raise ValueError(
             f"torch {torch.__version__} cannot make packages with shared weights; "
             f"{OLDEST_TORCH} or later can. Until then, use engine compiled"
         )
+    require_compiler()
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     weights: dict[str, Tensor] = {}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from memorysam_core.engines.compiler import require_compiler
 from memorysam_core.engines.graphs import Graph, Modules, Run
 from memorysam_core.engines.replay import Replay
 
@@ -36,6 +38,7 @@ class Compiled:
     name = "compiled"
 
     def __init__(self, modules: Modules) -> None:
+        require_compiler()
         self.shapes = modules.shapes
         self._modules = modules
         self._pool = torch.cuda.graph_pool_handle() if self._on_gpu else None
@@ -49,7 +52,7 @@ class Compiled:
         """Compiles, or finds on disk what an earlier process compiled."""
         inputs = self.shapes.inputs(graph)
         # On a CPU all kernels of a graph go into one file, which compiles three times as fast.
-        options = {} if self._on_gpu else {"cpp_wrapper": True}
+        options: dict[str, Any] = {} if self._on_gpu else {"cpp_wrapper": True}
         run = torch.compile(self._modules.of(graph), fullgraph=True, dynamic=False, options=options)
         with torch.inference_mode():
             run(*inputs)

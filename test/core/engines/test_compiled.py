@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from memorysam_core.architecture import Architecture
-from memorysam_core.checkpoint import build_model, save_checkpoint
+from memorysam_core.checkpoint import build_model, load_checkpoint, save_checkpoint
 from memorysam_core.contract import InputContract, deliver_modalities
 from memorysam_core.engines.compiled import CACHE_VARIABLE, cache_folder
+from memorysam_core.engines.export import export
 from memorysam_core.labels import numbered
 from memorysam_core.segmenter import Segmenter
 
@@ -26,6 +27,17 @@ def test_compiled_code_outlives_a_restart(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert cache_folder() == tmp_path / "memorysam" / f"torch-{torch.__version__}"
     monkeypatch.setenv(CACHE_VARIABLE, "/somewhere/else")
     assert cache_folder() == Path("/somewhere/else")
+
+
+def test_without_a_compiler_the_message_says_what_to_install(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ValueError, match="needs a C\\+\\+ compiler .*apt-get install g\\+\\+"):
+        Segmenter(checkpoint, "cpu", engine="compiled")
+    with pytest.raises(ValueError, match="or use engine eager"):
+        export(load_checkpoint(checkpoint), tmp_path / "robot.pt2", device="cpu")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_eager_until_compiled_with_the_same_labels(
