@@ -1,4 +1,4 @@
-"""MemorySAM on messages: bags, live ROS 2 topics, and what they share."""
+"""MemorySAM for ROS 2: messages to frames and back, the node, and bags without ROS."""
 
 import os
 
