@@ -24,6 +24,7 @@ GRAPH = {"rclpy", "tf2_ros", "launch", "launch_ros", "message_filters"}
 NEEDS_A_GRAPH = {
     "memorysam_ros/segment_node.py": "the node",
     "memorysam_ros/node_topics.py": "the node's subscriptions and publishers",
+    "memorysam_ros/session.py": "the node while it is active",
     "memorysam_ros/bags/play.py": "publishes a bag",
     "memorysam_ros/bags/record.py": "subscribes to what is recorded",
     "memorysam_ros/bags/ros_session.py": "the node of these two",
