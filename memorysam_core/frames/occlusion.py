@@ -32,16 +32,16 @@ from torch.nn import functional
 
 from memorysam_core.frames.camera import Camera
 
-_CLOSE_GAPS = (1.7, 2.0)
+_CLOSE_GAPS = (2.4, 3.5)
 """Height and width of the closing's window, in gaps between returns."""
-_REACH_GAPS = (0.5, 0.3)
+_REACH_GAPS = (0.4, 0.4)
 """How far a surface reaches past its last return, in gaps, vertically and horizontally."""
-_NEAREST_PLANE_M = 0.7
+_NEAREST_PLANE_M = 1.0
 """Planes that pass the camera at this distance or farther do not hide themselves."""
-_PARALLAX_PX = 4.0
+_PARALLAX_PX = 3.0
 _RANGE_NOISE = 0.04
 """Part of the distance within which two returns count as one surface."""
-_CELLS_PER_GAP = 4
+_CELLS_PER_GAP = 5
 """Resolution of the grid on which the closing is computed."""
 _GAP_QUANTILE = 0.9
 _SAME_RING_PX = 3

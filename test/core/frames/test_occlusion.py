@@ -45,7 +45,7 @@ def test_most_occluded_points_go_and_most_visible_ones_stay(streets, sensor, tra
     occluded, removed, lost = results.mean(0)
     assert occluded > 0.05
     assert removed >= 0.9
-    assert lost <= 0.02
+    assert lost <= 0.025
 
 
 def test_sensors_in_one_place_hide_nothing_from_each_other(streets):
