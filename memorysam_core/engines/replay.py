@@ -42,12 +42,8 @@ class Replay:
         for _ in range(WARM_UPS):
             self._run(*self._inputs)
         recording = torch.cuda.CUDAGraph()
-        # Other threads may allocate meanwhile (they draw frames, they prepare other graphs).
-        with torch.cuda.graph(
-            recording,
-            pool=self._pool,
-            stream=torch.cuda.current_stream(),
-            capture_error_mode="thread_local",
-        ):
+        # On a stream of its own, as nothing can be recorded on the default one. Other threads may
+        # allocate meanwhile (they draw frames, they prepare other graphs).
+        with torch.cuda.graph(recording, pool=self._pool, capture_error_mode="thread_local"):
             self._outputs = self._run(*self._inputs)
         self._recording = recording
