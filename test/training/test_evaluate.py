@@ -112,7 +112,7 @@ def test_the_command_writes_a_report(checkpoint, tree, tmp_path, capsys):
     words = [str(checkpoint.path), str(tree), "--missing", "emm", "--out", str(out)]
     assert command.run(parser.parse_args(words)) == 0
     assert "mIoU" in capsys.readouterr().out
-    for name in ("report.md", "report.json", "confusion.png", "samples.png"):
+    for name in ("report.md", "report.html", "report.json", "confusion.png", "samples.png"):
         assert (out / name).stat().st_size > 100
     values = json.loads((out / "report.json").read_text())
     assert values["size"] == list(SIZE) and values["samples"] == 3
@@ -120,5 +120,8 @@ def test_the_command_writes_a_report(checkpoint, tree, tmp_path, capsys):
     assert values["cases"][0]["miou"] == values["all"]["miou"]
     scores = [case["miou"] for case in values["cases"]]
     assert values["robustness"]["emm"]["mean"] == pytest.approx(sum(scores) / 15)
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "median sample" in page and "condition night" in page and "No set was" not in page
+    assert f"{100 * values['all']['miou']:.1f} %" in page
     markdown = (out / "report.md").read_text()
     assert "| image + depth |" in markdown and "condition | night" in markdown
