@@ -40,6 +40,7 @@ def test_without_a_compiler_the_message_says_what_to_install(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.timeout(1500)  # a minute of compiling, on a machine that does nothing else
 def test_eager_until_compiled_with_the_same_labels(
     checkpoint: Path,
     frames: dict[str, np.ndarray],

@@ -22,6 +22,8 @@ from memorysam_core.segmenter import Segmenter
 SUBSETS = (("image", "lidar"), ("depth", "event"))
 FP32_AGREEMENT = 0.9999
 
+pytestmark = pytest.mark.timeout(1500)  # a minute of compiling, on a machine that is not busy
+
 
 @pytest.fixture(scope="module", params=["robot.pt2", "robot.onnx"])
 def exported(
