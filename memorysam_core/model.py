@@ -239,7 +239,7 @@ class MemorySAM(nn.Module):
             return trunk._get_pos_embed((height // 4, width // 4))
         key = (height, width, trunk.pos_embed.device, trunk.pos_embed.dtype)
         if key not in self._positions:
-            with torch.no_grad():
+            with torch.inference_mode(False), torch.no_grad():  # kept for training too
                 self._positions[key] = trunk._get_pos_embed((height // 4, width // 4))
         return self._positions[key]
 
@@ -252,9 +252,10 @@ class MemorySAM(nn.Module):
         key = (height, width, like.device, like.dtype)
         if key not in self._tables:
             size = self.architecture.parts
-            self._tables[key] = grid_tables(
-                height, width, size.model_dim, size.memory_dim, self.sam_prompt_encoder, like
-            )
+            with torch.inference_mode(False):  # kept for training too
+                self._tables[key] = grid_tables(
+                    height, width, size.model_dim, size.memory_dim, self.sam_prompt_encoder, like
+                )
         return self._tables[key]
 
 

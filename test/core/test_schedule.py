@@ -170,6 +170,15 @@ def test_loading_other_weights_forgets_what_was_built_from_the_old() -> None:
         assert torch.equal(one(frames).logits, other(frames).logits)
 
 
+def test_training_goes_on_after_inference() -> None:
+    model, frames = small_model(memory_mask="constant"), random_frames(2, 1, 3, 64, 64)
+    model.image_encoder.requires_grad_(False)
+    with torch.inference_mode():
+        model(frames)  # fills the tables
+    model(frames).logits.mean().backward()
+    assert model.memory_attention.layers[0].linear1.weight.grad is not None
+
+
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
