@@ -16,6 +16,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 
@@ -214,6 +215,9 @@ def main(args: list[str] | None = None, load: Load = load_model) -> int:
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except rclpy_implementation.RCLError:
+        if rclpy.ok():  # else a signal ended the context between two steps of the executor
+            raise
     finally:
         # On Ctrl-C the terminal and `ros2 launch` both interrupt; the second must not end this.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

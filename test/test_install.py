@@ -151,6 +151,7 @@ def test_inference_needs_little() -> None:
 DISTRIBUTIONS = {
     "PIL": "pillow", "yaml": "pyyaml", "cv2": "opencv-python-headless", "open3d": "open3d-cpu",
     "sklearn": "scikit-learn", "backports": "backports.zstd", "hydra": "hydra-core",
+    "foxglove": "foxglove-sdk",
     "compression": "backports.zstd",  # its name in the standard library from Python 3.14 on
 }  # fmt: skip
 """Import names and the distributions that bring them, where they differ."""

@@ -21,7 +21,9 @@ def ros_session(name: str, arguments: list[str] | None = None) -> Iterator[Node]
     while ROS is still up. Our Fast DDS profile is used where the user has none.
     """
     use_profile()
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell starts background jobs with SIGINT ignored; `kill -INT` must end this all the same.
+    ends = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in ends}
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = rclpy.create_node(name)
@@ -31,4 +33,5 @@ def ros_session(name: str, arguments: list[str] | None = None) -> Iterator[Node]
             node.destroy_node()
     finally:
         rclpy.try_shutdown()
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -187,13 +187,13 @@ def test_simulated_time_that_stands_still_and_starts_over(rig, start):
                 for sensor in ("image", "depth", "event"):
                     rig.send(sensor, now)
                 # Time only goes on when the node has kept up; at the start it may lose some.
-                wanted = len(rig.sent["image"]) - 5
+                wanted = len(rig.sent["image"]) - 8
                 rig.wait(lambda wanted=wanted: len(rig.outputs()) >= wanted, rig.seen)
         rig.settle()
         stamps = rig.stamps()
         assert stamps == sorted(set(stamps))
         assert set(stamps) <= set(rig.sent["image"])
-        assert len(stamps) >= 0.7 * len(rig.sent["image"])
+        assert len(stamps) >= 0.5 * len(rig.sent["image"])
 
     drive(2.0)
     drive(2.0)  # the simulation starts over
