@@ -29,15 +29,19 @@ def randomise(model: nn.Module, seed: int) -> None:
 
 
 def split_gates(model: nn.Module, frames: torch.Tensor) -> None:
-    """Shift the object-score head so that about half of all frames have a closed gate."""
+    """Shift the object-score head so that the first frame's gate closes for some of the batch.
+
+    Only that frame's scores are sure to shift alike: a closed gate changes the memory, and with it
+    what later frames score.
+    """
     scores = []
     hook = model.sam_mask_decoder.pred_obj_score_head.register_forward_hook(
         lambda module, args, out: scores.append(out.flatten())
     )
-    run_as_video(model, frames)
+    run_as_video(model, frames[:1])
     hook.remove()
-    middle = torch.cat(scores).quantile(0.5)
-    model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.data.sub_(middle)
+    between = scores[0].mean() + (1e-3 if len(scores[0]) == 1 else 0.0)
+    model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.data.sub_(between)
 
 
 class Recording(MemorySAM):
@@ -90,7 +94,8 @@ def assert_parity(size: str, version: str, gate: bool, frames: torch.Tensor, cla
     assert torch.equal(output.closed_gates, closed)
     assert closed.any() == gate
     assert torch.equal(output.logits, sum(ours.frames) / len(frames))
-    assert expected[~closed].std() > 0.01  # the comparison would see a difference
+    if not closed.all():
+        assert expected[~closed].std() > 0.01  # the comparison would see a difference
     return difference
 
 
@@ -104,7 +109,7 @@ def test_equals_stock_sam2_as_video(version: str, gate: bool, length: int) -> No
 
 @pytest.mark.parametrize("size", ["tiny", "base_plus"])
 def test_equals_released_configurations(size: str) -> None:
-    frames = torch.randn(2, 1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+    frames = torch.randn(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(3))
     assert_parity(size, "2.1", True, frames, classes=5)
 
 
