@@ -50,12 +50,12 @@ class Compiled:
 
     def make(self, graph: Graph) -> Run:
         """Compiles, or finds on disk what an earlier process compiled."""
-        inputs = self.shapes.inputs(graph)
         # On a CPU all kernels of a graph go into one file, which compiles three times as fast.
         options: dict[str, Any] = {} if self._on_gpu else {"cpp_wrapper": True}
         run = torch.compile(self._modules.of(graph), fullgraph=True, dynamic=False, options=options)
         with torch.inference_mode():
-            run(*inputs)
+            # Of the same kind as the tensors to come, or the code is refused and compiled again.
+            run(*self.shapes.inputs(graph))
         return Replay(run, self._pool) if self._on_gpu else run  # type: ignore[return-value]
 
     @property
