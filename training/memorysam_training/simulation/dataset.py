@@ -16,7 +16,7 @@ from memorysam_training.simulation.noise import stream
 from memorysam_training.simulation.parallel import Progress, ordered
 from memorysam_training.simulation.rig import Rig
 
-SPLITS = {"train": 0.6, "val": 0.2, "test": 0.2}
+SPLITS = {"train": 0.8, "val": 0.1, "test": 0.1}
 """Share of the frames in each split; no two splits share a world."""
 PER_SEQUENCE = 8
 STEP_S = 1.3
