@@ -14,7 +14,7 @@ import pytest
 
 from memorysam_core.bench.device_profile import kind_of
 from memorysam_core.bench.roofline import PEAK_TFLOPS, estimate_ms, work_gflop
-from memorysam_core.bench.submit import TABLE, submit
+from memorysam_core.bench.submit import PAGE, submit
 
 DOCKERFILES = ("Dockerfile", "Dockerfile.jetson")
 BEFORE_US = {"torch", "pillow", "pyyaml"}  # in the base image, or by rosdep as well
@@ -104,9 +104,20 @@ def report(folder: Path, **changes: object) -> Path:
         "versions": {"torch": "2.13.0"},
         "quick": False,
         "rows": [
-            {"name": "compiled: one set, host to host, p50", "value": 41.26, "unit": "ms",
-             "detail": "p95 43.0 ms; base_plus-1024x1024, 4 frames, bf16"},
-            {"name": "compiled: peak memory", "value": 900, "unit": "MB", "detail": ""},
+            {"area": "engines", "name": "compiled: one set, host to host, p50", "value": 41.26,
+             "unit": "ms", "detail": "p95 43.0 ms of 50; base_plus-1024x1024, 4 frames, bf16"},
+            {"area": "engines", "name": "eager over compiled", "value": 2.4149, "unit": "x",
+             "detail": "base_plus-1024x1024, 4 frames, bf16; 2.38 to 2.50 in 50 pairs"},
+            {"area": "engines", "name": "compiled: peak memory", "value": 900, "unit": "MB",
+             "detail": "base_plus-1024x1024, 4 frames, bf16"},
+            {"area": "core", "name": "one set, p50", "value": 80.0, "unit": "ms",
+             "detail": "p95 81.0 ms of 30; tiny, 4 x 64 x 64, fp32"},
+            {"area": "core", "name": "  encoder, p50", "value": 60.0, "unit": "ms",
+             "detail": "p95 61.0 ms of 30; tiny, 4 x 64 x 64, fp32"},
+            {"area": "core", "name": "  labels, p50", "value": 4.0, "unit": "ms",
+             "detail": "p95 9.0 ms of 30; tiny, 4 x 64 x 64, fp32"},
+            {"area": "node", "name": "node over minimal node, p50", "value": 3.0, "unit": "x",
+             "detail": "same run"},
         ],
     }  # fmt: skip
     path = folder / "gpu.json"
@@ -114,26 +125,34 @@ def report(folder: Path, **changes: object) -> Path:
     return path
 
 
-def test_a_measurement_becomes_a_row_once(tmp_path: Path) -> None:
-    table = tmp_path / "performance.md"
-    shutil.copy(TABLE, table)
-    (row,) = submit(report(tmp_path), table)
-    assert row == (
-        "| NVIDIA Thor | 2026-11-22 | 0123456789ab | 2.13.0 | base_plus-1024x1024, 4 frames, bf16 "
-        "| compiled | 41.3 | p95 43.0 ms |"
-    )
-    submit(report(tmp_path), table)
-    lines = table.read_text().splitlines()
-    assert lines.count(row) == 1
-    heading = next(line for line in lines if line.startswith("| machine |"))
-    assert heading.count("|") == row.count("|") and lines.index(row) > lines.index(heading)
+def test_measurements_become_rows_once(tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    shutil.copy(PAGE, page)
+    made_on = "| NVIDIA Thor | 2026-11-22 | 0123456789ab |"
+    rows = submit(report(tmp_path), page)
+    assert rows == [
+        f"{made_on} 2.13.0 | base_plus-1024x1024, 4 frames, bf16 | compiled | 41.3 "
+        "| p95 43.0 ms of 50 |  |",
+        f"{made_on} 2.13.0 | tiny, 4 x 64 x 64, fp32 | eager, model alone | 80.0 "
+        "| p95 81.0 ms of 30 | encoder 75%, labels 5% |",
+        f"{made_on} eager over compiled | base_plus-1024x1024, 4 frames, bf16 | 2.41 "
+        "| 2.38 to 2.50 in 50 pairs |",
+    ]
+    submit(report(tmp_path), page)
+    lines = page.read_text().splitlines()
+    heading = ""
+    for line in lines:
+        heading = line if line.startswith("| machine |") else heading
+        if line in rows:
+            assert heading.count("|") == line.count("|")
+    assert [lines.count(row) for row in rows] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"quick": True}, "made with --quick"),
-        ({"rows": []}, "memorysam bench --only engines"),
+        ({"rows": []}, "memorysam bench --only core --only engines"),
         ({"machine": None}, "is no report of memorysam bench"),
     ],
 )

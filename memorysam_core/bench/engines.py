@@ -164,8 +164,8 @@ def _alone(
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_stats().get("num_device_alloc", 0)
     timing = timed(lambda: _anew(segmenter, frames), device, repeats)
-    spread = f"p95 {timing.p95_ms:.1f} ms; {where}"
-    yield Row(f"{kind}: one set, host to host, p50", timing.p50_ms, "ms", spread)
+    told = f"{timing.spread}; {where}"
+    yield Row(f"{kind}: one set, host to host, p50", timing.p50_ms, "ms", told)
     if on_gpu:
         allocations = torch.cuda.memory_stats().get("num_device_alloc", 0) - before
         yield Row(f"{kind}: device allocations in {repeats} sets", allocations, "", where)

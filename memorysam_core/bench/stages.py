@@ -18,6 +18,7 @@ from memorysam_core.reduce import labels_and_confidence
 from memorysam_core.segmenter import DTYPES
 
 T = TypeVar("T")
+WHOLE = "one set"
 
 
 class TimedModel(MemorySAM):
@@ -26,12 +27,11 @@ class TimedModel(MemorySAM):
     _clock: dict[str, float] | None = None
 
     def stages(self, frames: Tensor, shape: tuple[int, int], repeats: int) -> dict[str, Timing]:
-        """Milliseconds that each stage takes of one set, for all its frames together."""
+        """Milliseconds of one set, and what each stage takes of it for all frames together."""
         runs = []
         for _ in range(repeats):
             self._clock = defaultdict(float)
-            logits = self(frames).logits[0]
-            self._time("labels", lambda: labels_and_confidence(logits, shape))  # noqa: B023
+            self._time(WHOLE, lambda: self._labels(frames, shape))
             runs.append(dict(self._clock))
         self._clock = None
         return {stage: Timing(tuple(run[stage] for run in runs)) for stage in runs[0]}
@@ -40,6 +40,10 @@ class TimedModel(MemorySAM):
         """Fused for inference, in that precision. Returns itself."""
         self.fuse().to(DTYPES[precision])
         return self
+
+    def _labels(self, frames: Tensor, shape: tuple[int, int]) -> None:
+        logits = self(frames).logits[0]
+        self._time("labels", lambda: labels_and_confidence(logits, shape))
 
     def memory_of(self, frame: Features, mask: Tensor) -> Memory:
         """A memory of a frame with the given mask, and its mean feature as pointer."""

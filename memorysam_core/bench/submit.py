@@ -1,54 +1,91 @@
-"""One line for the table of measurements in docs/performance.md, from a benchmark's JSON."""
+"""Rows for the tables of docs/performance.md, from a benchmark's JSON."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
-TABLE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
-MARK = "<!-- measurements: memorysam bench --submit puts a row above this line -->"
-SET = ": one set, host to host, p50"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
+TIMES = "<!-- times: memorysam bench --submit puts rows above this line -->"
+RATIOS = "<!-- ratios: memorysam bench --submit puts rows above this line -->"
+AREAS = ("core", "engines")
+OF_ENGINES, OF_CORE = ": one set, host to host, p50", "one set, p50"
 
 
-def submit(report: Path, table: Path = TABLE) -> list[str]:
-    """Puts the rows of a report into the table, where there is one; returns them.
+def submit(report: Path, page: Path = PAGE) -> list[str]:
+    """Puts the times and ratios of a report into the page, where there is one; returns its rows.
 
     Raises ValueError for a file that is no complete report, or has nothing to submit.
     """
-    rows = _rows(report)
-    if table.is_file():
-        text = table.read_text(encoding="utf-8")
-        new = [row for row in rows if row not in text]
-        head, mark, tail = text.partition(MARK)
-        if not mark:
-            raise ValueError(f"{table} has lost the line {MARK!r}, above which rows belong")
-        table.write_text(head + "".join(row + "\n" for row in new) + mark + tail, encoding="utf-8")
-    return rows
+    content = _read(report)
+    rows = [row for row in content["rows"] if row["area"] in AREAS]
+    told = (content["machine"]["device_name"], content["date"][:10], content["commit"] or "unknown")
+    times = [_line(*told, content["versions"]["torch"], *cells) for cells in _times(rows)]
+    ratios = [_line(*told, *cells) for cells in _ratios(rows)]
+    if not times + ratios:
+        raise ValueError(
+            f"{report} has no times of the model; make it with the areas: memorysam bench "
+            "--only core --only engines"
+        )
+    if page.is_file():
+        text = page.read_text(encoding="utf-8")
+        for mark, lines in ((TIMES, times), (RATIOS, ratios)):
+            text = _above(mark, lines, text, page)
+        page.write_text(text, encoding="utf-8")
+    return times + ratios
 
 
-def _rows(report: Path) -> list[str]:
+def _read(report: Path) -> dict:
     try:
         content = json.loads(report.read_text(encoding="utf-8"))
-        machine, rows = content["machine"], content["rows"]
-        told = (machine["device_name"], content["date"][:10], content["commit"] or "unknown")
-        torch_version = content["versions"]["torch"]
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        known = content["machine"]["device_name"], content["versions"]["torch"]
+        assert all(known) and content["date"] and isinstance(content["rows"], list)
+    except (AssertionError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(
             f"{report} is no report of memorysam bench ({error!r}); make one: "
             f"memorysam bench --out {report.name}"
         ) from error
     if content["quick"]:
         raise ValueError(f"{report} was made with --quick, whose figures say nothing; leave it out")
-    found = []
+    return content
+
+
+def _times(rows: list[dict]) -> Iterator[tuple[str, ...]]:
+    """What, engine, p50, spread, and the shares of the stages where they were measured."""
+    stages: dict[str, list[str]] = {}
+    whole = {_what(row): row["value"] for row in rows if row["name"] == OF_CORE}
     for row in rows:
-        engine, is_set, _ = row["name"].partition(SET)
-        if is_set:
-            spread, _, what = row["detail"].partition("; ")
-            cells = (*told, torch_version, what, engine, f"{row['value']:.1f}", spread)
-            found.append("| " + " | ".join(cells) + " |")
+        if row["name"].startswith("  ") and row["unit"] == "ms":
+            stage = row["name"].strip().removesuffix(", p50")
+            share = f"{stage} {row['value'] / whole[_what(row)]:.0%}"
+            stages.setdefault(_what(row), []).append(share)
+    for row in rows:
+        engine, is_set, _ = row["name"].partition(OF_ENGINES)
+        if is_set or row["name"] == OF_CORE:
+            told = engine if is_set else "eager, model alone"
+            shares = "" if is_set else ", ".join(stages.get(_what(row), []))
+            spread = row["detail"].partition("; ")[0]
+            yield _what(row), told, f"{row['value']:.1f}", spread, shares
+
+
+def _ratios(rows: list[dict]) -> Iterator[tuple[str, ...]]:
+    for row in rows:
+        if row["unit"] == "x":
+            what, _, spread = row["detail"].partition("; ")
+            yield row["name"], what, f"{row['value']:.2f}", spread
+
+
+def _what(row: dict) -> str:
+    return row["detail"].partition("; ")[2]
+
+
+def _line(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _above(mark: str, lines: list[str], text: str, page: Path) -> str:
+    head, found, tail = text.partition(mark)
     if not found:
-        raise ValueError(
-            f"{report} has no times of engines; make it with the area: memorysam bench --only "
-            "engines"
-        )
-    return found
+        raise ValueError(f"{page} has lost the line {mark!r}, above which rows belong")
+    return head + "".join(line + "\n" for line in lines if line not in text) + mark + tail

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +29,11 @@ class Timing:
         ordered = sorted(self.runs_ms)
         return ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))]
 
+    @property
+    def spread(self) -> str:
+        """The 95th percentile in words, and of how many runs."""
+        return f"p95 {self.p95_ms:.1f} ms of {len(self.runs_ms)}"
+
 
 def once_ms(work: Work, device: str) -> float:
     """Milliseconds until the work, and what it started on the device, is done."""
@@ -46,15 +51,36 @@ def timed(work: Work, device: str, repeats: int, warm_up: int = 1) -> Timing:
     return Timing(tuple(once_ms(work, device) for _ in range(repeats)))
 
 
-def in_turn(slow: Work, fast: Work, device: str, repeats: int) -> tuple[float, str]:
-    """Median of the ratio slow / fast, pair by pair, and its spread in words.
+def in_turn(
+    slow: Work, fast: Work, device: str, repeats: int, warm_up: bool = True
+) -> tuple[float, str]:
+    """Median of the ratio slow / fast, pair by pair, and its spread in words."""
+    (ratio,) = all_in_turn(slow, [fast], device, repeats, warm_up)
+    return ratio
 
-    The two run in turn, so that a machine whose speed drifts slows both.
+
+def all_in_turn(
+    yardstick: Work, others: Sequence[Work], device: str, repeats: int, warm_up: bool = True
+) -> list[tuple[float, str]]:
+    """For each of the others as in :func:`in_turn`, all against one yardstick.
+
+    They run in turn, so that a machine whose speed drifts slows all of them.
     """
-    slow(), fast()
-    ratios = sorted(once_ms(slow, device) / once_ms(fast, device) for _ in range(repeats))
-    spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f} in {repeats} pairs"
-    return statistics.median(ratios), spread
+    works = [yardstick, *others]
+    if warm_up:
+        for work in works:
+            work()
+    rounds = [[once_ms(work, device) for work in works] for _ in range(repeats)]
+    return [_ratio([times[0] / times[i] for times in rounds]) for i in range(1, len(works))]
+
+
+def _ratio(pairs: list[float]) -> tuple[float, str]:
+    told = (
+        "one pair"
+        if len(pairs) == 1
+        else f"{min(pairs):.2f} to {max(pairs):.2f} in {len(pairs)} pairs"
+    )
+    return statistics.median(pairs), told
 
 
 def _synchronise(device: str) -> None:
