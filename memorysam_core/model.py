@@ -147,6 +147,13 @@ class MemorySAM(nn.Module):
             ) else None,
         )  # fmt: skip
 
+    def prepare(self, size: tuple[int, int]) -> None:
+        """Makes the tables for frames of a height and width, which else the first frame makes."""
+        height, width = size
+        check_size(height, width)
+        self._trunk_position(height, width)
+        self._grid_tables(self.no_mem_embed.new_empty(1, 1, height // 16, width // 16))
+
     def fuse(self) -> MemorySAM:
         """Fold what is constant at inference; the model computes the same, faster. Returns itself.
 

@@ -122,11 +122,7 @@ def read_made_for(path: Path) -> MadeFor:
             f"{path} is no model that memorysam export wrote, or is damaged ({error}); "
             f"make it: memorysam export CHECKPOINT.safetensors {path.name}"
         ) from error
-    if made_for.format != FORMAT:
-        raise CheckpointError(
-            f"{path} has the format {made_for.format!r}, this release reads {FORMAT!r}; "
-            f"make it anew: {made_for.command(path.name)}"
-        )
+    made_for.refuse_other_format(path, FORMAT)
     return made_for
 
 

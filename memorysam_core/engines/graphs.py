@@ -142,11 +142,8 @@ class Modules:
             "encode": EncodeGraph(model, contract).to(self.shapes.device).eval(),
             "sequence": SequenceGraph(model).eval(),
         }
-        # Tracing must find the model's tables for this size made: what it makes itself are
-        # stand-ins without numbers, and what inference mode makes cannot be traced.
-        with torch.inference_mode(False), torch.no_grad():
-            model._trunk_position(*size)
-            model._grid_tables(self.shapes.features(1).stride16)
+        # Tables that tracing made itself would be stand-ins without numbers.
+        model.prepare(size)
 
     def of(self, graph: Graph) -> nn.Module:
         """The module that computes a graph."""

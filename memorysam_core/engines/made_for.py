@@ -69,6 +69,14 @@ class MadeFor:
             words += ["--device", self.machine.device]
         return shlex.join(words)
 
+    def refuse_other_format(self, path: Path, readable: str) -> None:
+        """Raises CheckpointError for a file of another release's format."""
+        if self.format != readable:
+            raise CheckpointError(
+                f"{path} has the format {self.format!r}, this release reads {readable!r}; "
+                f"make it anew: {self.command(path.name)}"
+            )
+
     def refuse_other(
         self,
         path: Path,

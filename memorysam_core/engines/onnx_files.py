@@ -88,11 +88,7 @@ def _read(path: Path, session: Any) -> MadeFor:
             f"{path} is no model that memorysam export wrote ({error}); make it: "
             f"memorysam export CHECKPOINT.safetensors {path.name} --format onnx"
         ) from error
-    if made_for.format != FORMAT:
-        raise CheckpointError(
-            f"{path} has the format {made_for.format!r}, this release reads {FORMAT!r}; "
-            f"make it anew: {made_for.command(path.name)}"
-        )
+    made_for.refuse_other_format(path, FORMAT)
     return made_for
 
 
