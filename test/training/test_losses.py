@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memorysam_training.losses import ohem_cross_entropy
+from memorysam_core.labels import IGNORE
+from memorysam_training.losses import iou_error, ohem_cross_entropy
 
 
 def brute_force(logits: np.ndarray, labels: np.ndarray, confidence: float, share: float) -> float:
@@ -84,3 +85,17 @@ def test_bfloat16_logits_are_judged_in_float32():
     low = ohem_cross_entropy(logits.bfloat16(), labels)
     assert low.dtype == torch.float32
     assert low.item() == pytest.approx(ohem_cross_entropy(logits, labels).item(), rel=2e-2)
+
+
+def test_error_of_the_predicted_iou_by_hand() -> None:
+    labels = torch.tensor([[[0, 0, 1, IGNORE]]])  # classes 0 and 1 of three, four pixels
+    logits = torch.zeros(1, 3, 1, 4)
+    logits[0, [0, 1, 1, 2], 0, [0, 1, 2, 3]] = 5.0  # says 0, 1, 1, and 2 where it does not count
+    predicted = torch.tensor([[[0.5, 0.5, 0.9]], [[0.7, 0.1, 0.0]]], requires_grad=True)
+    # the true IoU of both classes is 1/2; class 2 is not there and is not asked
+    expected = (0.0 + 0.0 + 0.2**2 + 0.4**2) / 4
+    error = iou_error(predicted, logits, labels)
+    torch.testing.assert_close(error, torch.tensor(expected))
+    error.backward()
+    assert predicted.grad is not None and float(predicted.grad[..., 2].abs().sum()) == 0
+    assert float(iou_error(predicted, logits, torch.full_like(labels, IGNORE))) == 0

@@ -33,7 +33,7 @@ def test_round_trip_through_plain_values():
     ("override", "message"),
     [
         ("learning_rate=1", "there is no setting learning_rate; known are name, data, model"),
-        ("optimiser.lr=1", "optimiser has no setting lr; known are learning_rate, weight_decay"),
+        ("optimiser.lr=1", "optimiser has no setting lr; known are learning_rate, muon_rate"),
         ("optimiser.epochs=ten", "optimiser.epochs is 'ten'; give a value of type int"),
         ("optimiser.epochs=1.5", "optimiser.epochs is 1.5"),
         ("loss.prototypes=on", "accepted are off, paper, reference"),
@@ -67,6 +67,8 @@ def test_what_does_not_fit_is_named(override, message):
             ["loss.prototypes=reference", "loss.prototype_distance=cosine"],
             ["loss.prototypes", "loss.prototype_distance"],
         ),
+        (["loss.iou_weight=1"], ["loss.iou_weight", "model.memory_mask"]),
+        (["optimiser.muon_rate=-1"], ["optimiser.muon_rate"]),
         (["run.validate_every=900"], ["run.validate_every", "optimiser.epochs"]),
     ],
 )

@@ -90,6 +90,7 @@ def test_a_run_leaves_everything_behind(tree, tmp_path):
 
 def test_resume_continues_bit_for_bit(tree, tmp_path, monkeypatch):
     options = ["loss.prototypes=paper", "optimiser.average=0.9", "robustness.dropout=0.5"]
+    options.append("optimiser.muon_rate=0.02")
     training.train(recipe(tree, tmp_path / "whole", *options))
 
     real, calls = training.take_step, []

@@ -46,6 +46,27 @@ def ohem_cross_entropy(
     return _mean_of_largest(loss[valid], max(least, 1))
 
 
+def iou_error(predicted: Tensor, logits: Tensor, labels: Tensor, ignore: int = IGNORE) -> Tensor:
+    """Mean squared error of the IoU that each frame predicts of its class masks, a scalar.
+
+    True is the IoU of each class that a sample holds, in its labels by all frames together: what
+    a frame is to learn is which class it is worth remembering by.
+
+    Args:
+        predicted: ``(M, B, C)``.
+        logits: of the sample, ``(B, C, H, W)``.
+        labels: class ids, integer ``(B, H, W)``; ``ignore`` is left out.
+    """
+    classes, valid = logits.shape[1], (labels != ignore)[:, None]
+    given = F.one_hot(labels.long().clamp(0, classes - 1), classes).permute(0, 3, 1, 2) * valid
+    found = F.one_hot(logits.detach().argmax(dim=1), classes).permute(0, 3, 1, 2) * valid
+    common = (given * found).sum(dim=(2, 3))  # (B, C)
+    present = given.sum(dim=(2, 3))
+    true = common / (present + found.sum(dim=(2, 3)) - common).clamp(min=1)
+    errors = (predicted.float() - true).square() * (present > 0)
+    return errors.sum() / ((present > 0).sum() * len(predicted)).clamp(min=1)
+
+
 def _mean_of_largest(losses: Tensor, count: int) -> Tensor:
     """Mean of the ``count`` largest of all processes; those on the edge share what is left."""
     candidates = losses.detach().topk(min(count, losses.numel())).values

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from memorysam_core.adapters import add_adapters, merge_adapters, set_trainable
@@ -57,15 +56,6 @@ def recompute_activations(model: MemorySAM) -> None:
     """Keep only the inputs of the encoder's blocks, and compute the rest again on the way back."""
     for block in model.image_encoder.trunk.blocks:
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-
-
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Trained parameters with weight decay, and one-dimensional ones without."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
 
 
 def merged_copy(model: MemorySAM) -> MemorySAM:

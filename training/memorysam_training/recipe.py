@@ -87,7 +87,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Loss:
-    """OHEM cross-entropy, and the prototypes."""
+    """OHEM cross-entropy, the prototypes, and the IoU that the model predicts of its masks."""
 
     ohem_confidence: float = 0.7
     """Pixels whose true class is less probable than this are hard."""
@@ -98,6 +98,8 @@ class Loss:
     prototype_weight: float = 1.0
     prototype_momentum: float = 0.8
     prototype_distance: Literal["squared", "cosine"] = "squared"
+    iou_weight: float = 0.0
+    """Of the squared error of the predicted IoU, which ``memory_mask: best_iou`` goes by."""
 
     def __post_init__(self) -> None:
         if not 0 < self.ohem_confidence < 1 or not 0 <= self.ohem_least_share <= 1:
@@ -165,10 +167,12 @@ class Robustness:
 
 @dataclass(frozen=True)
 class Optimiser:
-    """AdamW and its schedule."""
+    """AdamW, or Muon and AdamW, and their schedule."""
 
     learning_rate: float = 6e-4
-    """For the whole ``batch``."""
+    """Of AdamW, for the whole ``batch``."""
+    muon_rate: float = 0.0
+    """Learning rate of Muon, which then moves the linear maps (0.02 is usual); 0: AdamW for all."""
     weight_decay: float = 0.01
     """Of all but one-dimensional parameters."""
     batch: int = 16
@@ -195,6 +199,8 @@ class Optimiser:
                 f"optimiser.batch is {self.batch}, not a multiple of optimiser.batch_per_process, "
                 f"{self.batch_per_process}"
             )
+        if self.muon_rate < 0:
+            raise SettingsError(f"optimiser.muon_rate is {self.muon_rate:g}; give 0 or more")
         if not 0 <= self.average < 1:
             raise SettingsError(f"optimiser.average is {self.average}; give 0 to below 1")
 
@@ -244,6 +250,11 @@ class Recipe:
             raise SettingsError(
                 f"run.validate_every is {self.run.validate_every}, more than optimiser.epochs, "
                 f"{self.optimiser.epochs}"
+            )
+        if self.loss.iou_weight and self.model.memory_mask != "best_iou":
+            raise SettingsError(
+                f"loss.iou_weight is {self.loss.iou_weight:g}, but with model.memory_mask "
+                f"{self.model.memory_mask} no IoU is predicted; set one of them otherwise"
             )
 
     @property

@@ -17,7 +17,8 @@ from memorysam_core.model import MemorySAM
 from memorysam_training.average import WeightAverage
 from memorysam_training.data.loading import chosen_modalities, open_data
 from memorysam_training.data.samples import DataSet
-from memorysam_training.model import make_model, parameter_groups, recompute_activations
+from memorysam_training.model import make_model, recompute_activations
+from memorysam_training.optimisers import Optimisers, make_optimisers
 from memorysam_training.plan import MicroBatches, Plan
 from memorysam_training.prototypes import PrototypeMemory
 from memorysam_training.recipe import Recipe
@@ -56,7 +57,7 @@ class Session:
     schedule: Schedule
     batches: MicroBatches
     model: torch.nn.Module
-    optimiser: torch.optim.Optimizer
+    optimisers: Optimisers
     prototypes: PrototypeMemory | None
     average: WeightAverage | None
     progress: Progress = field(default_factory=Progress)
@@ -86,9 +87,8 @@ def setup(recipe: Recipe) -> Session:
     if recipe.run.gradient_checkpointing:
         recompute_activations(model)
     optimiser_recipe = recipe.optimiser
-    groups = parameter_groups(model, optimiser_recipe.weight_decay)
-    optimiser = torch.optim.AdamW(groups, lr=optimiser_recipe.learning_rate)
-    model, optimiser = accelerator.prepare(model, optimiser)
+    optimisers = make_optimisers(model, optimiser_recipe)
+    model, *parts = accelerator.prepare(model, *optimisers.parts)
 
     plan = Plan(
         samples=len(train_data),
@@ -115,7 +115,7 @@ def setup(recipe: Recipe) -> Session:
         ),
         batches=micro_batches(recipe, plan, accelerator, 0),
         model=model,
-        optimiser=optimiser,
+        optimisers=Optimisers(tuple(parts), optimisers.rates),
         prototypes=_prototypes(recipe, plain, accelerator.device),
         average=WeightAverage(plain, optimiser_recipe.average)
         if optimiser_recipe.average
@@ -142,6 +142,10 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     )
     if accelerator.distributed_type is DistributedType.FSDP and recipe.optimiser.average:
         raise SettingsError("optimiser.average cannot follow sharded weights (FSDP); set it to 0")
+    if accelerator.distributed_type is DistributedType.FSDP and recipe.optimiser.muon_rate:
+        raise SettingsError(
+            "optimiser.muon_rate needs whole matrices, not shards (FSDP); set it to 0"
+        )
     return accelerator
 
 

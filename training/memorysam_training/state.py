@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch.distributed.checkpoint import state_dict as distributed_state
 
 from memorysam_training.session import Progress, Session
@@ -13,9 +12,8 @@ _WHOLE_STATE = distributed_state.StateDictOptions(full_state_dict=True, cpu_offl
 
 def save(session: Session) -> None:
     """Everything that :func:`load` needs to go on as if nothing had happened."""
-    model, optimiser = session.plain_model, _plain(session.optimiser)
     weights, moments = distributed_state.get_state_dict(
-        session.model, optimiser, options=_WHOLE_STATE
+        session.model, session.optimisers.plain, options=_WHOLE_STATE
     )
     session.folder.save_state(
         {
@@ -25,7 +23,7 @@ def save(session: Session) -> None:
             "optimiser": moments,
             "prototypes": session.prototypes.state_dict() if session.prototypes else {},
             "average": session.average.state_dict() if session.average else {},
-            "parameters": sum(p.numel() for p in model.parameters()),
+            "parameters": sum(p.numel() for p in session.plain_model.parameters()),
         }
     )
 
@@ -45,7 +43,7 @@ def load(session: Session) -> None:
             )
     distributed_state.set_state_dict(
         session.model,
-        _plain(session.optimiser),
+        session.optimisers.plain,
         model_state_dict=state["model"],
         optim_state_dict=state["optimiser"],
         # not strict: parameters that no step has used yet have no moments
@@ -57,7 +55,3 @@ def load(session: Session) -> None:
         session.average.load_state_dict(state["average"])
     session.progress = Progress(**state["progress"] | {"complete": False})
     session.folder.resume(session.progress.step)
-
-
-def _plain(optimiser: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    return getattr(optimiser, "optimizer", optimiser)

@@ -14,7 +14,7 @@ from memorysam_core.model import Output
 from memorysam_training.attention import attention_for
 from memorysam_training.augment import TrainingBatch
 from memorysam_training.data.loading import Batch
-from memorysam_training.losses import ohem_cross_entropy
+from memorysam_training.losses import iou_error, ohem_cross_entropy
 from memorysam_training.plan import step_seed
 from memorysam_training.session import Session
 
@@ -28,9 +28,7 @@ class TrainingError(ValueError):
 def take_step(session: Session, batches: Iterator[Batch], to_batch: TrainingBatch) -> None:
     """One optimiser step: all its forward and backward passes."""
     accelerator, progress = session.accelerator, session.progress
-    rate = session.recipe.optimiser.learning_rate * session.schedule.factor(progress.step)
-    for group in session.optimiser.param_groups:
-        group["lr"] = rate
+    session.optimisers.set_rate(session.schedule.factor(progress.step))
     session.model.train()
     torch.manual_seed(step_seed(session.recipe.run.seed, progress.step, accelerator.process_index))
     for _ in range(session.batches.per_step):
@@ -48,8 +46,8 @@ def take_step(session: Session, batches: Iterator[Batch], to_batch: TrainingBatc
                 accelerator.clip_grad_norm_(
                     session.model.parameters(), session.recipe.optimiser.clip
                 )
-            session.optimiser.step()
-            session.optimiser.zero_grad()
+            session.optimisers.step()
+            session.optimisers.zero_grad()
         _count(session, losses, output)
     progress.step += 1
     if session.average:
@@ -67,6 +65,10 @@ def loss_terms(session: Session, output: Output, labels: Tensor) -> dict[str, Te
     if session.prototypes is not None:
         terms["prototype"] = session.prototypes(output.features, labels)
         total = total + recipe.prototype_weight * terms["prototype"]
+    if recipe.iou_weight and output.predicted_iou is not None:
+        small = F.interpolate(labels[:, None].float(), output.logits.shape[2:])[:, 0].long()
+        terms["iou"] = iou_error(output.predicted_iou, output.logits, small)
+        total = total + recipe.iou_weight * terms["iou"]
     return {"loss": total, **terms}
 
 
@@ -90,7 +92,7 @@ def log_window(session: Session) -> dict[str, str]:
         "kind": "train",
         "epoch": progress.step / session.plan.steps_per_epoch,
         **means,
-        "learning_rate": session.optimiser.param_groups[0]["lr"],
+        "learning_rate": session.optimisers.parts[0].param_groups[0]["lr"],
         "images_per_second": images / max(seconds, 1e-9),
         "skipped": progress.skipped,
     }
