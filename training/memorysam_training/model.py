@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import torch
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from memorysam_core.adapters import add_adapters, merge_adapters, set_trainable
@@ -31,6 +32,7 @@ def make_model(settings: Model, num_classes: int) -> MemorySAM:
     if settings.rank:
         add_adapters(model, settings.rank)
     set_trainable(model, settings.trainable)
+    _set_dropout(model.memory_attention, settings.memory_dropout)
     return model.to(memory_format=torch.channels_last)
 
 
@@ -50,6 +52,14 @@ def _load(model: MemorySAM, path: str) -> None:
     if lacking:
         raise SettingsError(f"{path} lacks {len(lacking)} tensors, such as {lacking[0]}")
     model.load_state_dict(target | fitting)
+
+
+def _set_dropout(attention: nn.Module, share: float) -> None:
+    for module in attention.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = share
+        elif hasattr(module, "dropout_p"):
+            module.dropout_p = share
 
 
 def recompute_activations(model: MemorySAM) -> None:

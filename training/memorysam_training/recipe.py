@@ -65,8 +65,12 @@ class Model:
     """Which mask the memory of a frame is made of."""
     memory: bool = True
     """Off: frames are segmented independently and averaged."""
+    memory_dropout: float = 0.1
+    """Dropout inside the memory attention while training; SAM 2 was trained with 0.1."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.memory_dropout < 1:
+            raise SettingsError(f"model.memory_dropout is {self.memory_dropout}; give 0 to below 1")
         if self.trainable != "full" and not self.weights:
             raise SettingsError(
                 f"model.trainable is {self.trainable}, which keeps most of the encoder as it is, "
