@@ -42,6 +42,8 @@ INSTALL = {
     "peft": "pip install '.[lora]'",
     "rclpy": "source a ROS 2 installation, or pip install '.[ros]'",
     "rosbags": "pip install '.[bags]'",
+    "av": "pip install '.[viz]'",
+    "jinja2": "pip install '.[viz]'",
     "matplotlib": "pip install '.[viz]'",
     "onnx": "pip install '.[onnx]'",
     "onnxruntime": "pip install '.[onnx]'",

@@ -10,8 +10,6 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from memorysam_core.report import figures, pictures
 from memorysam_core.report.data import Group, Moment, ReportData
@@ -39,6 +37,8 @@ def write_report(report: ReportData, path: str | os.PathLike) -> Path:
 
 def render(report: ReportData) -> str:
     """The page."""
+    from jinja2 import Environment, StrictUndefined  # an optional package
+
     environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_plain)
     environment.filters.update(
         title=title, percent=percent, clock=clock, date=date, milliseconds=milliseconds
@@ -47,7 +47,7 @@ def render(report: ReportData) -> str:
     template = environment.from_string((folder / "template.html").read_text(encoding="utf-8"))
     return template.render(
         report=report,
-        style=Markup((folder / "style.css").read_text(encoding="utf-8")),
+        style=(folder / "style.css").read_text(encoding="utf-8"),
         moments=[_row(moment, report) for moment in report.moments],
         legend=list(_legend(report)),
         missing=list(_missing(report)),
@@ -61,7 +61,8 @@ def render(report: ReportData) -> str:
 
 
 def _plain(value: object) -> object:
-    return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    # What the template calls safe is markup of ours.
+    return plain(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 @dataclass(frozen=True)
@@ -183,16 +184,15 @@ def _stages(report: ReportData) -> Iterator[_StageRow]:
             yield _StageRow(name, float(p50), float(p95), float(largest), len(runs))
 
 
-def _timeline(report: ReportData) -> dict[str, Markup]:
+def _timeline(report: ReportData) -> dict[str, str]:
     if not report.timeline:
         return {}
-    drawn = figures.timeline(report.timeline, report.sensors)
-    return {name: Markup(svg) for name, svg in drawn.items()}
+    return figures.timeline(report.timeline, report.sensors)
 
 
-def _histogram(report: ReportData) -> dict[str, Markup]:
+def _histogram(report: ReportData) -> dict[str, str]:
     for name, runs in report.latencies_ms.items():
         if len(runs) > 1:
-            return {width: Markup(svg) for width, svg in figures.latencies(runs, name).items()}
+            return figures.latencies(runs, name)
         break
     return {}

@@ -5,23 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional
 
-from memorysam_core.frames import resize
-from memorysam_core.frames.readings import ImageReading
 from memorysam_core.labels import LabelSpace
+from memorysam_ros.bags.tiles import labels_over_image, tiles
 from memorysam_ros.pipeline import SENSORS
 from memorysam_ros.result import Result
 
 COLUMNS = 6
 WIDTH_PX = 320
-_ROWS = ("image", *SENSORS[1:], "labels", "truth")
+_ROWS = (*SENSORS, "labels", "truth")
 _GAP_PX = 4
 _BACKGROUND = 24
-_LIDAR_GAIN = 2.55
-"""A metre is one grey level to the model, which is too dark to see."""
 
 
 class Filmstrip:
@@ -38,7 +32,10 @@ class Filmstrip:
         self._offered += 1
         if (self._offered - 1) % self._stride:
             return
-        self._columns.append(self._column(result, truth))
+        height, width = result.size
+        size = max(1, round(WIDTH_PX * height / width)), WIDTH_PX
+        column = tiles(result, truth, self._space, size)
+        self._columns.append({**column, "labels": labels_over_image(result, size)})
         if len(self._columns) == 2 * COLUMNS:
             self._columns = self._columns[::2]
             self._stride *= 2
@@ -67,25 +64,3 @@ class Filmstrip:
                 at = (corner[0] + 5, corner[1] + 3)
                 pen.text(at, note, fill="white", stroke_width=1, stroke_fill="black")
         sheet.save(path)
-
-    def _column(self, result: Result, truth: np.ndarray | None) -> dict[str, np.ndarray]:
-        height, width = result.size
-        size = (round(WIDTH_PX * height / width), WIDTH_PX)
-        tiles = {
-            sensor: _sparse(frame.cpu(), size, _LIDAR_GAIN if sensor == "lidar" else 1.0)
-            for sensor, frame in result.frames.items()
-            if sensor != "image"
-        }
-        image = result.readings.get("image")
-        if isinstance(image, ImageReading):
-            tiles["image"] = resize.smooth(torch.from_numpy(np.array(image.pixels)), size)
-        tiles["labels"] = resize.smooth(torch.from_numpy(result.overlay(0.6)), size)
-        if truth is not None:
-            tiles["truth"] = resize.nearest(torch.from_numpy(self._space.colourise(truth)), size)
-        return {name: tile.numpy() for name, tile in tiles.items()}
-
-
-def _sparse(frame: Tensor, size: tuple[int, int], gain: float) -> Tensor:
-    """A frame of single pixels, uint8 ``(H, W, 3)``, made smaller without losing them."""
-    planes = functional.adaptive_max_pool2d(frame.permute(2, 0, 1).float(), size)
-    return (planes * gain).clamp(max=255).to(torch.uint8).permute(1, 2, 0).contiguous()

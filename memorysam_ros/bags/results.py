@@ -1,4 +1,4 @@
-"""What a replay leaves behind: a bag of labels, a filmstrip, and what happened as JSON."""
+"""What a replay leaves behind: a bag of labels, pictures, and what happened as JSON."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from memorysam_ros.result import TOPICS, Result
 
 if TYPE_CHECKING:
     from memorysam_ros.bags.replay_report import ReplayReport
+    from memorysam_ros.bags.video import Video
 
 NODE = "/segment_node"
 WRITTEN = ("output/labels", "output/confidence", "output/color", "output/overlay", "output/points")
@@ -40,11 +41,12 @@ class Results:
         writer: BagWriter,
         report: ReplayReport | None = None,
         debug: bool = False,
+        video: Video | None = None,
     ) -> None:
         pipeline = replay.pipeline
         space = pipeline.segmenter.contract.label_space
         self._folder, self._replay, self._truth, self._writer = folder, replay, truth, writer
-        self._report = report
+        self._report, self._video = report, video
         self._topics = (*WRITTEN, *(DEBUG if debug else ()))
         if pipeline.parameters.output_size == "network":
             self._topics += ("output/camera_info",)
@@ -91,6 +93,8 @@ class Results:
         self._filmstrip.add(result, ids)
         if self._report is not None:
             self._report.add(moment.time_s, result, labels, ids, condition)
+        if self._video is not None:
+            self._video.add(moment.time_s, result, ids, _caption(line))
         self._moments.append(line)
 
     def finish(self, facts: dict[str, str]) -> dict[str, Any]:
@@ -128,6 +132,13 @@ class Results:
         static = {n for n, t in bag.topics.items() if t.msgtype == TRANSFORMS and "static" in n}
         for raw in bag.messages(static) if static else ():
             self._writer.write_raw(raw.topic, raw.msgtype, raw.data, time_ns, latched=True)
+
+
+def _caption(line: dict[str, Any]) -> str:
+    parts = [f"{line['time_s']:.1f} s", line.get("condition", "")]
+    if line.get("miou") is not None:
+        parts.append(f"mIoU {line['miou']:.1%}")
+    return "   ".join(part for part in parts if part)
 
 
 def text(summary: dict[str, Any]) -> str:

@@ -2,8 +2,8 @@
 
 Finds the sensors' topics in the bag, matches them in time and draws them as the live node does, and
 writes into one folder: a bag with labels, confidence, colours, overlay and labelled points (for
-RViz or Foxglove), report.html, a filmstrip and replay.json. With --labels, the labels are compared
-with the ground truth.
+RViz or Foxglove), report.html, a filmstrip and replay.json, and with --video also video.mp4. With
+--labels, the labels are compared with the ground truth.
 
     memorysam replay model.safetensors drive.mcap
     memorysam replay model.safetensors drive/ --topic image:=/front/image_raw --drop lidar@8-12
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from memorysam_ros.bags.replay import Replay
     from memorysam_ros.bags.replay_report import ReplayReport
+    from memorysam_ros.bags.video import Video
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", help="auto, fp32, bf16 or fp16")
     parser.add_argument("--debug-frames", action="store_true", help="also write what the model saw")
+    parser.add_argument("--video", action="store_true", help="also write an mp4 of it all")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,6 +48,9 @@ def run(args: argparse.Namespace) -> int:
     from memorysam_ros.bags.selecting import inputs, parameters, selection
     from memorysam_ros.model import load_model
     from memorysam_ros.pipeline import Pipeline
+
+    if args.video:
+        import av  # noqa: F401  # what is not installed is to be told now, not after the work
 
     part = selection(args)
     output = Path(args.output or f"{Path(args.bag).resolve().stem}_labels")
@@ -91,17 +96,30 @@ def _write(
                 disable=not sys.stderr.isatty(),
             )
         )
+        video = stack.enter_context(_video(folder, replay, args)) if args.video else None
         with BagWriter(folder / "bag", compress=True) as writer:
-            results = Results(folder, replay, truth, writer, _report(replay), args.debug_frames)
+            report = _report(replay)
+            results = Results(folder, replay, truth, writer, report, args.debug_frames, video)
             for moment in replay:
                 results.add(moment)
                 bar.update(min(moment.time_s - args.start, length_s) - bar.n)
             return results.finish(facts)
 
 
+def _video(folder: Path, replay: Replay, args: argparse.Namespace) -> Video:
+    from memorysam_ros.bags.video import Video
+
+    pipeline = replay.pipeline
+    space = pipeline.segmenter.contract.label_space
+    return Video(folder / "video.mp4", space, pipeline.sensors, bool(args.labels))
+
+
 def _report(replay: Replay) -> ReplayReport | None:
+    from memorysam_ros.bags.replay_report import ReplayReport
+
     try:
-        from memorysam_ros.bags.replay_report import ReplayReport
+        import jinja2  # noqa: F401
+        import matplotlib  # noqa: F401
     except ModuleNotFoundError as error:
         from memorysam_core.cli import describe
 

@@ -1,5 +1,6 @@
 import json
 
+import av
 import fake_model
 import numpy as np
 import pytest
@@ -241,6 +242,26 @@ def read_labels(path) -> dict[int, np.ndarray]:
     return {conversions.stamp_ns(m): conversions.label_ids(m) for m in messages}
 
 
+def check_video(path, labels) -> None:
+    """A picture for each set, at its time: the labels, below them four sensors and the truth."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    stamps_s = np.array(list(labels)) / 1e9
+    times_s = np.array([frame.time for frame in frames])
+    np.testing.assert_allclose(np.diff(times_s), np.diff(stamps_s), atol=0.06)  # as sets closed
+    pixels = np.stack([frame.to_ndarray(format="rgb24") for frame in frames]).astype(int)
+    assert pixels.shape[1:] == (720 + 144, 1200, 3)
+    rows = slice(720 + 20, 720 + 144)  # below the names
+    truths = np.stack([DELIVER.colourise(truth_at(stamp)) for stamp in labels]).astype(int)
+    centres = (2 * np.arange(144) + 1) * 96 // 288, (2 * np.arange(240) + 1) * 160 // 480
+    sought = truths[:, centres[0][20:, None], centres[1]]
+    apart = np.abs(pixels[:, None, rows, 4 * 240 :] - sought[None]).mean((2, 3, 4))
+    assert list(apart.argmin(axis=1)) == list(range(len(labels)))
+    dots = pixels[:, rows, 3 * 240 : 4 * 240].max(3).std((1, 2))
+    gone = [1.0 <= at_s - START_NS / 1e9 < 2.0 for at_s in stamps_s]  # the LiDAR, dropped
+    assert list(dots < dots.max() / 10) == gone, dots
+
+
 def test_the_command(drive, checkpoint, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     command = ["replay", checkpoint, str(drive), *COMMAND]
@@ -250,6 +271,7 @@ def test_the_command(drive, checkpoint, tmp_path, monkeypatch, capsys):
         "--drop",
         "lidar@1-2",
         "--debug-frames",
+        "--video",
         "--every",
         "3",
     ]
@@ -279,6 +301,7 @@ def test_the_command(drive, checkpoint, tmp_path, monkeypatch, capsys):
     assert "Replay of drive" in page and "LiDAR" in page
     strip = Image.open(tmp_path / "drive_labels" / "filmstrip.png")
     assert strip.width == 6 * 324 + 4 and strip.height == 6 * (192 + 4) + 4
+    check_video(tmp_path / "drive_labels" / "video.mp4", found)
 
     assert main([*command, "-o", "again", "--every", "6"]) == 0
     assert main([*command, "-o", "once_more", "--every", "6"]) == 0
