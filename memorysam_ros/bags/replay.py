@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from memorysam_ros import conversions
 from memorysam_ros.bags.reader import Bag, BagError, RawMessage
-from memorysam_ros.bags.topics import INFO, INPUTS, TRANSFORMS
-from memorysam_ros.calibration import StaticTransforms
+from memorysam_ros.bags.topics import INFO, INPUTS
+from memorysam_ros.bags.transforms import BagTransforms
 from memorysam_ros.matching import MatchedSet
 from memorysam_ros.pipeline import SENSORS, Pipeline, UnusableSet
 from memorysam_ros.result import Result
@@ -89,6 +89,8 @@ class Replay:
     inputs: Mapping[str, str]
     """Topics by the names of the inputs, as :func:`memorysam_ros.bags.topics.find` gives them."""
     pipeline: Pipeline
+    transforms: BagTransforms
+    """Those of the pipeline; they follow the bag's clock."""
     selection: Selection = field(default_factory=Selection)
     broken: Counter[str] = field(default_factory=Counter)
     """Messages that could not be read, by topic."""
@@ -143,6 +145,7 @@ class Replay:
 
     def _label(self, matched: MatchedSet, now_ns: int) -> Moment:
         time_s = (now_ns - self.bag.start_ns) / SECOND_NS
+        self.transforms.advance(now_ns)
         try:
             return Moment(time_s, now_ns, matched, self.pipeline.process(matched))
         except UnusableSet as error:
@@ -162,16 +165,3 @@ class Replay:
                 for raw in self.bag.messages({topic}):
                     self._add(INPUTS[name].sensor, True, raw)
                     break
-
-
-def static_transforms(bag: Bag) -> StaticTransforms:
-    """The tree of all frames in the bag's ``/tf_static``, wherever in the bag they are told."""
-    tree = StaticTransforms()
-    topics = {
-        topic.name
-        for topic in bag.topics.values()
-        if topic.msgtype == TRANSFORMS and topic.name.endswith("tf_static")
-    }
-    for raw in bag.messages(topics) if topics else ():
-        tree.add(conversions.transforms(bag.deserialise(raw)))
-    return tree

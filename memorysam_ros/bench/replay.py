@@ -17,9 +17,10 @@ from memorysam_core.labels import DELIVER
 from memorysam_ros import conversions
 from memorysam_ros.bags import Bag, BagWriter
 from memorysam_ros.bags.dataset_export import Drawing
-from memorysam_ros.bags.replay import Replay, static_transforms
+from memorysam_ros.bags.replay import Replay
 from memorysam_ros.bags.results import Results
 from memorysam_ros.bags.topics import find
+from memorysam_ros.bags.transforms import BagTransforms
 from memorysam_ros.parameters import from_values
 from memorysam_ros.pipeline import Pipeline
 
@@ -30,7 +31,7 @@ DECODERS: dict[str, Callable] = {
     "/camera/image": conversions.rgb,
     "/depth/image": conversions.depth_m,
     "/events/image": conversions.rgb,
-    "/lidar/points": conversions.cloud,
+    "/lidar/points": conversions.returns,
 }
 
 
@@ -89,8 +90,9 @@ def replay(path: Path, output: Path | None = None) -> None:
     contract = InputContract(deliver_modalities("log_depth"), DELIVER)
     with Bag(path) as bag, ExitStack() as stack:
         parameters = from_values({"event.source": "image"})
-        pipeline = Pipeline(Drawing(contract, SIZE), parameters, static_transforms(bag))
-        moments = Replay(bag, find(bag.topics.values(), {}), pipeline)
+        transforms = stack.enter_context(BagTransforms(bag))
+        pipeline = Pipeline(Drawing(contract, SIZE), parameters, transforms)
+        moments = Replay(bag, find(bag.topics.values(), {}), pipeline, transforms)
         if output is None:
             for _ in moments:
                 pass

@@ -40,8 +40,9 @@ def run(args: argparse.Namespace) -> int:
     from memorysam_core.labels import DELIVER
     from memorysam_ros.bags import Bag, BagError
     from memorysam_ros.bags.dataset_export import Drawing, Export, camera_size
-    from memorysam_ros.bags.replay import Replay, static_transforms
+    from memorysam_ros.bags.replay import Replay
     from memorysam_ros.bags.selecting import inputs, parameters, selection
+    from memorysam_ros.bags.transforms import BagTransforms
     from memorysam_ros.bags.truth import Truth
     from memorysam_ros.pipeline import Pipeline
 
@@ -56,13 +57,14 @@ def run(args: argparse.Namespace) -> int:
         present = [m for m in deliver_modalities(args.depth) if names[m.name] in found]
         drawing = Drawing(InputContract(tuple(present), DELIVER), size)
         values = parameters(args, bag, found, output_size="network")
-        pipeline = Pipeline(drawing, values, static_transforms(bag))
+        transforms = stack.enter_context(BagTransforms(bag, values.tf_timeout))
+        pipeline = Pipeline(drawing, values, transforms)
         truth = stack.enter_context(Truth(args.bag, args.labels)) if args.labels else None
         root.mkdir(parents=True, exist_ok=True)
         hidden = stack.enter_context(tempfile.TemporaryDirectory(prefix=".export.", dir=root))
         export = Export(
             Path(hidden),
-            Replay(bag, found, pipeline, part),
+            Replay(bag, found, pipeline, transforms, part),
             truth,
             args.split,
             args.sequence or Path(args.bag).resolve().stem,

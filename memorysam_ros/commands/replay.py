@@ -43,9 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Replays the bag."""
     from memorysam_ros.bags import Bag
-    from memorysam_ros.bags.replay import Replay, static_transforms
+    from memorysam_ros.bags.replay import Replay
     from memorysam_ros.bags.results import text
     from memorysam_ros.bags.selecting import inputs, parameters, selection
+    from memorysam_ros.bags.transforms import BagTransforms
     from memorysam_ros.model import load_model
     from memorysam_ros.pipeline import Pipeline
 
@@ -63,9 +64,10 @@ def run(args: argparse.Namespace) -> int:
         model = {"checkpoint": args.checkpoint, "device": args.device, "precision": args.precision}
         values = parameters(args, bag, found, **model)
         segmenter, facts = load_model(values)
-        pipeline = Pipeline(segmenter, values, static_transforms(bag))
-        replay = Replay(bag, found, pipeline, part)
-        summary = _write(replay, output, args, facts)
+        with BagTransforms(bag, values.tf_timeout) as transforms:
+            pipeline = Pipeline(segmenter, values, transforms)
+            replay = Replay(bag, found, pipeline, transforms, part)
+            summary = _write(replay, output, args, facts)
     print(text(summary))
     print(f"wrote {', '.join(str(path) for path in sorted(output.iterdir()))}")
     if not summary["labelled"]:

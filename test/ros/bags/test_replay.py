@@ -16,8 +16,9 @@ from memorysam_core.labels import DELIVER
 from memorysam_core.metrics import ConfusionMatrix
 from memorysam_ros import conversions
 from memorysam_ros.bags import Bag, BagWriter
-from memorysam_ros.bags.replay import Drop, Replay, Selection, static_transforms
+from memorysam_ros.bags.replay import Drop, Replay, Selection
 from memorysam_ros.bags.topics import find
+from memorysam_ros.bags.transforms import BagTransforms
 from memorysam_ros.parameters import from_values
 from memorysam_ros.pipeline import Pipeline
 
@@ -26,12 +27,12 @@ from .conftest import MAKE, MS, SENSORS, START_NS, stamps, truth_at, write_drive
 
 def replayed(path, given=(), values=(), **selection):
     """The moments of a bag under the fake model."""
-    with Bag(path) as bag:
+    parameters = from_values({"event.source": "image", **dict(values)})
+    with Bag(path) as bag, BagTransforms(bag, parameters.tf_timeout) as transforms:
         given = {"events": SENSORS["event"][3], **dict(given)}
         inputs = find((t for t in bag.topics.values() if "truth" not in t.name), given)
-        parameters = from_values({"event.source": "image", **dict(values)})
-        pipeline = Pipeline(fake_model.FakeModel(), parameters, static_transforms(bag))
-        replay = Replay(bag, inputs, pipeline, Selection(**selection))
+        pipeline = Pipeline(fake_model.FakeModel(), parameters, transforms)
+        replay = Replay(bag, inputs, pipeline, transforms, Selection(**selection))
         return list(replay), replay
 
 
@@ -182,10 +183,10 @@ def test_camera_info_that_comes_after_the_first_image_is_known_before(tmp_path):
 
 
 def test_the_kitti_recording(shared_data):
-    with Bag(shared_data / "kitti_bag") as bag:
+    with Bag(shared_data / "kitti_bag") as bag, BagTransforms(bag) as transforms:
         inputs = find(bag.topics.values(), {})
-        pipeline = Pipeline(fake_model.FakeModel(), from_values({}), static_transforms(bag))
-        moments = list(Replay(bag, inputs, pipeline))
+        pipeline = Pipeline(fake_model.FakeModel(), from_values({}), transforms)
+        moments = list(Replay(bag, inputs, pipeline, transforms))
     assert [m.matched.stamp_ns - 1317042733000000000 for m in moments] == [3 * MS, 103 * MS]
     seen = []
     for moment in moments:

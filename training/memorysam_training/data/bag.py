@@ -19,8 +19,9 @@ from memorysam_core.labels import DELIVER, IGNORE, LabelSpace
 from memorysam_core.segmenter import Segmentation
 from memorysam_ros.bags import BagError
 from memorysam_ros.bags.reader import Bag
-from memorysam_ros.bags.replay import Replay, static_transforms
+from memorysam_ros.bags.replay import Replay
 from memorysam_ros.bags.topics import IMAGE, find
+from memorysam_ros.bags.transforms import BagTransforms
 from memorysam_ros.bags.truth import Truth
 from memorysam_ros.parameters import from_values
 from memorysam_ros.pipeline import Pipeline
@@ -104,13 +105,13 @@ class _Onlooker:
 
 
 def _labelled_sets(path: Path, contract: InputContract, topic: str) -> Iterator[tuple[Sample, str]]:
-    with Bag(path) as bag, Truth(path, topic) as truth:
+    with Bag(path) as bag, Truth(path, topic) as truth, BagTransforms(bag) as transforms:
         inputs = find((t for t in bag.topics.values() if t.name != topic), {})
         values: dict[str, object] = {"checkpoint": "none"}
         if "events" in inputs and bag.topics[inputs["events"]].msgtype == IMAGE:
             values["event.source"] = "image"
-        pipeline = Pipeline(_Onlooker(contract), from_values(values), static_transforms(bag))
-        for moment in Replay(bag, inputs, pipeline):
+        pipeline = Pipeline(_Onlooker(contract), from_values(values), transforms)
+        for moment in Replay(bag, inputs, pipeline, transforms):
             if moment.result is None:
                 continue
             found = truth.at(moment.matched.stamp_ns)
