@@ -17,12 +17,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from memorysam_ros.reading_queue import Reading, ReadingQueue
+from memorysam_ros.reading_queue import GAPS, Reading, ReadingQueue
 
 Policy = Literal["required", "optional", "hold"]
 POLICIES: tuple[Policy, ...] = ("required", "optional", "hold")
 
 MS = 1_000_000
+_NEAR = 0.6
+"""Share of a sensor's period within which a reading is expected to be the nearest to a moment:
+half, and a little for jitter."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,7 @@ class Matcher:
         self._open: deque[_Open] = deque()
         self._closed: deque[tuple[int, Mapping[str, str]]] = deque(maxlen=16)
         self._last_lead_ns: int | None = None
+        self._lead_gaps: deque[int] = deque(maxlen=GAPS)
         self._began_ns: int | None = None
         self._now_ns = 0
 
@@ -191,6 +195,26 @@ class Matcher:
         """Number of readings kept."""
         return sum(len(queue) for queue in self._queues.values())
 
+    def expects(self, sensor: str, stamp_ns: int) -> bool:
+        """Whether a reading that has arrived will probably be in a set that is yet to close.
+
+        It will if it is near to the leader's stamp in an open set, or to the leader's next stamp,
+        as far as the rhythms of both tell. What is drawn of it may then be drawn at once.
+        """
+        rule = self._rules[sensor]
+        moments = [first.reading.stamp_ns for first in self._open]
+        if sensor == self.rules.leader.name or rule.window_ns:
+            return not rule.window_ns and stamp_ns + rule.offset_ns in moments
+        if self._last_lead_ns is not None and self._lead_gaps:
+            moments.append(self._last_lead_ns + min(self._lead_gaps))
+        queue = self._queues[sensor]
+        if rule.policy == "hold" and queue.newest is not None:
+            return queue.newest.stamp_ns == stamp_ns + rule.offset_ns
+        near_ns = rule.tolerance_ns
+        if queue.period_ns is not None:
+            near_ns = min(near_ns, round(_NEAR * queue.period_ns))
+        return any(abs(stamp_ns + rule.offset_ns - moment) <= near_ns for moment in moments)
+
     def allow_lead(self, sensor: str, allowed: bool = True) -> None:
         """Says that a follower is calibrated, so that it may stand in for a silent leader."""
         (self._may_lead.add if allowed else self._may_lead.discard)(sensor)
@@ -224,6 +248,7 @@ class Matcher:
         self._open.clear()
         self._closed.clear()
         self._last_lead_ns = None
+        self._lead_gaps.clear()
         for queue in self._queues.values():
             queue.clear()
 
@@ -257,8 +282,11 @@ class Matcher:
                 self.counts[f"{sensor}: out of order"] += 1
                 return
             self._flush_before_jump(sensor)
+            last = None
         for queue in self._queues.values():
             queue.jumped = False
+        if last is not None:
+            self._lead_gaps.append(reading.stamp_ns - last)
         self._last_lead_ns = reading.stamp_ns
         self._open.append(_Open(sensor, reading, now_ns))
 
@@ -288,10 +316,20 @@ class Matcher:
                         return out
                     choices[rule.name] = choice
             self._open.popleft()
+            self._forget(first.reading.stamp_ns)
             matched = self._close(first, choices, now_ns)
             if matched is not None:
                 out.append(matched)
         return out
+
+    def _forget(self, lead_ns: int) -> None:
+        """Later sets have later stamps: what none of them can take is not kept."""
+        for name, queue in self._queues.items():
+            window_ns = self._rules[name].window_ns
+            if window_ns:
+                queue.forget_ended(lead_ns - window_ns)
+            else:
+                queue.forget_before(lead_ns)
 
     def _choose(self, rule: SensorRule, lead_ns: int, now_ns: int, due: bool) -> _Choice | None:
         """What a sensor gives to a set; None while something better may still come."""

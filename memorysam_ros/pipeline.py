@@ -8,29 +8,25 @@ frames, and the model labels them (:meth:`Pipeline.process`). Knows message fiel
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from memorysam_core.contract import InputContract, Modality
-from memorysam_core.frames.camera import Camera
-from memorysam_core.frames.draw import Frame, draw
-from memorysam_core.frames.readings import PointsReading, Reading
+from memorysam_core.contract import InputContract
 from memorysam_core.segmenter import Segmentation
 from memorysam_ros import conversions
-from memorysam_ros.calibration import Calibration, CalibrationError, Transforms
+from memorysam_ros.calibration import Calibration, Transforms
 from memorysam_ros.cameras import Cameras
 from memorysam_ros.feeds import SENSORS, calibration_of, fed_by, matching_rules
 from memorysam_ros.matching import MatchedSet, Matcher
 from memorysam_ros.parameters import Parameters
 from memorysam_ros.readings import Readings
 from memorysam_ros.result import Result
+from memorysam_ros.set_frames import SetFrames
 from memorysam_ros.shedding import Shedding
-
-FEW_POINTS = 0.005
-"""Share of a scan, or of the pixels if those are fewer, below which its pose is doubted."""
 
 
 class SegmenterLike(Protocol):
@@ -58,7 +54,7 @@ class UnusableSet(Exception):
 class Pipeline:
     """One model and the sensors that feed it.
 
-    ``add`` and ``tick`` are for one thread, ``process`` for one other.
+    ``add``, ``expects`` and ``tick`` are for one thread, ``prepare`` and ``process`` for one other.
     """
 
     def __init__(
@@ -78,10 +74,16 @@ class Pipeline:
         self.cameras = Cameras(calibration.intrinsics, parameters.image.rectified)
         self.readings = Readings(self.cameras, calibration, transforms)
         self._events = conversions.EventStream()
+        self._frames = SetFrames(
+            segmenter.contract,
+            segmenter.size,
+            segmenter.device,
+            self.modalities,
+            parameters,
+            self.cameras,
+            self.readings,
+        )
         self._shedding = Shedding()
-        self._camera_size: tuple[int, int] | None = None
-        self._read: dict[str, tuple[Any, Reading]] = {}
-        self._drawn: dict[str, tuple[Any, Frame]] = {}
         if self.cameras.known("image"):
             self._allow_leading()
 
@@ -123,6 +125,18 @@ class Pipeline:
         last_ns = int(np.max(events.t_ns)) if len(events.t_ns) else stamp_ns
         return self.matcher.add(sensor, stamp_ns, events, now_ns, end_ns=max(stamp_ns, last_ns))
 
+    def expects(self, sensor: str, message: Any) -> bool:
+        """Whether a message that was added will probably be in a set that is yet to close, and
+        hence is worth to be prepared. Not so for event packets, of which many make one frame.
+        """
+        if sensor == "event" and self.parameters.event.source == "packets":
+            return False
+        return self.matcher.expects(sensor, conversions.stamp_ns(message))
+
+    def prepare(self, sensor: str, message: Any) -> None:
+        """Converts and draws a message before its set is complete; never raises."""
+        self._frames.prepare(sensor, message)
+
     def close(self) -> None:
         """Ends what the model does in the background."""
         self.segmenter.close()
@@ -140,24 +154,25 @@ class Pipeline:
         """
         begin_ns = time.perf_counter_ns()
         troubles: dict[str, str] = {}
-        readings = self._convert(matched, troubles)
+        readings = self._frames.readings(matched, troubles, self._uncalibrated)
         converted_ns = time.perf_counter_ns()
-        size = self._view_size(readings, troubles)
-        frames = self._draw(matched, readings, size, troubles)
-        self._refuse_unusable(frames, troubles)
+        size = self._frames.view_size(readings, troubles)
+        drawn = self._frames.frames(matched, readings, size, troubles)
+        pixels = {name: one.frame.pixels for name, one in drawn.items()}
+        self._refuse_unusable(pixels, troubles)
         drawn_ns = time.perf_counter_ns()
-        segmentation = self._segment(frames, size, troubles)
+        segmentation = self._segment(pixels, size, troubles)
         done_ns = time.perf_counter_ns()
         return Result(
             matched=matched,
             segmentation=segmentation,
             label_space=self.segmenter.contract.label_space,
             readings=readings,
-            frames={self.modalities[name]: frame.pixels for name, frame in frames.items()},
-            camera=self._camera(size),
+            frames={self.modalities[name]: frame for name, frame in pixels.items()},
+            camera=self._frames.camera(size),
             camera_frame=self.readings.camera_frame,
             troubles=troubles,
-            doubts=self._doubts(readings, frames),
+            doubts={self.modalities[name]: one.doubt for name, one in drawn.items() if one.doubt},
             times_ns={
                 "convert": converted_ns - begin_ns,
                 "draw": drawn_ns - converted_ns,
@@ -165,124 +180,11 @@ class Pipeline:
             },
         )
 
-    def _convert(self, matched: MatchedSet, troubles: dict[str, str]) -> dict[str, Reading]:
-        """Readings by sensor; the image first, since it says where the camera is."""
-        readings: dict[str, Reading] = {}
-        for sensor in SENSORS:
-            pieces = matched.readings.get(sensor)
-            if pieces is None:
-                continue
-            payloads = [piece.payload for piece in pieces]
-            try:
-                readings[sensor] = self._reading(sensor, payloads)
-            except Exception as error:  # a broken message must cost no more than its sensor
-                troubles[sensor] = _told(error)
-                if isinstance(error, CalibrationError):
-                    self.matcher.allow_lead(sensor, False)
-        return readings
-
-    def _reading(self, sensor: str, payloads: list[Any]) -> Reading:
-        if sensor == "event" and self.parameters.event.source == "packets":
-            return self.readings.events(payloads)
-        (message,) = payloads
-        known = self._read.get(sensor)
-        if known is not None and known[0] is message:
-            return known[1]
-        make: dict[str, Callable[[Any], Reading]] = {
-            "image": self.readings.image,
-            "depth": self.readings.depth,
-            "event": self.readings.rendered,
-            "lidar": self.readings.points,
-        }
-        reading = make[sensor](message)
-        self._read[sensor] = message, reading
-        return reading
-
-    def _view_size(
-        self, readings: dict[str, Reading], troubles: dict[str, str]
-    ) -> tuple[int, int] | None:
-        """Height and width of the colour camera's images, by the best source there is."""
-        image = readings.get("image")
-        if image is not None:
-            height, width = image.pixels.shape[:2]  # type: ignore[union-attr]
-            self._camera_size = int(height), int(width)
-        elif self._camera_size is None and self.cameras.known("image"):
-            try:
-                camera = self.cameras.camera("image")
-                self._camera_size = camera.height, camera.width
-            except ValueError as error:
-                troubles.setdefault("image", _told(error))
-        return self._camera_size
-
-    def _camera(self, size: tuple[int, int] | None) -> Camera | None:
-        try:
-            return self.cameras.camera("image", size)
-        except ValueError:  # told by those who need it
-            return None
-
-    def _draw(
-        self,
-        matched: MatchedSet,
-        readings: dict[str, Reading],
-        size: tuple[int, int] | None,
-        troubles: dict[str, str],
-    ) -> dict[str, Frame]:
-        frames: dict[str, Frame] = {}
-        for name, sensor in self.modalities.items():
-            if sensor not in readings:
-                continue
-            modality = self.segmenter.contract.modality(name)
-            try:
-                frames[name] = self._frame(
-                    modality, sensor, readings[sensor], size, matched.stamp_ns
-                )
-            except Exception as error:  # as above
-                troubles[sensor] = _told(error)
-        return frames
-
-    def _frame(
-        self,
-        modality: Modality,
-        sensor: str,
-        reading: Reading,
-        size: tuple[int, int] | None,
-        stamp_ns: int,
-    ) -> Frame:
-        placed = sensor == "lidar" or getattr(reading, "camera", None) is not None
-        # Without intrinsics, heights above the ground would silently be wrong.
-        placed = placed or modality.representation.name == "hha"
-        camera = self.cameras.camera("image", size) if placed else self._camera(size)
-        # A reading that serves again, held or nearest twice, gives the very same frame.
-        key = (reading, camera)
-        known = self._drawn.get(modality.name)
-        if known is not None and known[0][0] is reading and known[0][1] == camera:
-            return known[1]
-        frame = draw(
-            modality, reading, camera, self.segmenter.size, stamp_ns, self.segmenter.device
-        )
-        self._drawn[modality.name] = key, frame
-        return frame
-
-    def _doubts(self, readings: dict[str, Reading], frames: dict[str, Frame]) -> dict[str, str]:
-        """Sensors whose reading is used, but looks as if something were wrong with it."""
-        doubts = {}
-        scan = readings.get("lidar")
-        for name, frame in frames.items():
-            if isinstance(scan, PointsReading) and frame.point_index is not None:
-                drawn, pixels = int((frame.point_index >= 0).sum()), frame.point_index.numel()
-                expected = min(len(scan.xyz), pixels)
-                if drawn < FEW_POINTS * expected:
-                    doubts[self.modalities[name]] = (
-                        f"only {drawn} of {len(scan.xyz)} points fall in the image; if it looks "
-                        "the same way as the camera, its extrinsics are wrong (docs/calibration.md)"
-                    )
-        return doubts
-
     def _segment(
-        self, frames: dict[str, Frame], size: tuple[int, int] | None, troubles: dict[str, str]
+        self, frames: dict[str, Tensor], size: tuple[int, int] | None, troubles: dict[str, str]
     ) -> Segmentation:
         as_camera = self.parameters.output_size == "camera" and size is not None
-        pixels = self._shedding.keep({name: frame.pixels for name, frame in frames.items()})
+        pixels = self._shedding.keep(frames)
         names = [name for name in self.segmenter.contract.names if name in pixels]
         try:
             segmentation = self.segmenter.segment(
@@ -299,7 +201,7 @@ class Pipeline:
             )
         return segmentation
 
-    def _refuse_unusable(self, frames: dict[str, Frame], troubles: dict[str, str]) -> None:
+    def _refuse_unusable(self, frames: dict[str, Tensor], troubles: dict[str, str]) -> None:
         for sensor, trouble in troubles.items():
             if getattr(self.parameters, sensor).policy == "required":
                 raise UnusableSet(f"{sensor}: {trouble}")
@@ -307,11 +209,9 @@ class Pipeline:
             told = "; ".join(f"{sensor}: {trouble}" for sensor, trouble in troubles.items())
             raise UnusableSet(told or "no frame could be drawn")
 
+    def _uncalibrated(self, sensor: str) -> None:
+        self.matcher.allow_lead(sensor, False)
+
     def _allow_leading(self) -> None:
         for sensor in ("depth", "lidar"):
             self.matcher.allow_lead(sensor)
-
-
-def _told(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"

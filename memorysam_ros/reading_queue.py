@@ -77,6 +77,21 @@ class ReadingQueue:
             del self._readings[0], self._stamps[0]
         return problems
 
+    def forget_before(self, stamp_ns: int) -> None:
+        """Forgets what cannot be nearest to any time from ``stamp_ns`` on, but not the newest."""
+        for _ in range(bisect_right(self._stamps, stamp_ns) - 1):
+            del self._readings[0], self._stamps[0]
+
+    def forget_ended(self, stamp_ns: int) -> None:
+        """Forgets the pieces of a stream that end until ``stamp_ns``, but not the newest."""
+        kept = [r for r in self._readings[:-1] if r.end_ns > stamp_ns] + self._readings[-1:]
+        self._readings, self._stamps = kept, [r.stamp_ns for r in kept]
+
+    @property
+    def period_ns(self) -> int | None:
+        """The shortest interval between recent stamps; None before there was one."""
+        return min(self._gaps, default=None)
+
     def nearest(self, stamp_ns: int) -> Reading | None:
         """The reading nearest in time; of two equally near ones the earlier."""
         slot = bisect_left(self._stamps, stamp_ns)

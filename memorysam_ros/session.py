@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import Any
 
@@ -82,6 +83,9 @@ class Session:
             self._hand_over(self._pipeline.add(sensor, message, now_ns))
         except ConversionError as error:
             self._trouble(sensor, str(error))
+            return
+        if self._pipeline.expects(sensor, message):
+            self._worker.offer(sensor, functools.partial(self._prepare, sensor, message))
 
     def _on_deadline(self) -> None:
         self._hand_over(self._pipeline.tick(self._now_ns()))
@@ -103,6 +107,12 @@ class Session:
             self._deadline.reset()
 
     # Inference thread: sets to labels
+
+    def _prepare(self, sensor: str, message: Any) -> None:
+        """Draws what the next set will probably need, while there is nothing else to do."""
+        begin_ns = time.monotonic_ns()
+        self._pipeline.prepare(sensor, message)
+        self.diagnostics.stages.add("ahead of the set", time.monotonic_ns() - begin_ns)
 
     def _label(self, item: tuple[MatchedSet, int]) -> None:
         matched, handed_ns = item

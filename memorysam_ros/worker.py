@@ -9,50 +9,73 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 
+class Errand:
+    """Something to do while there is no item. It must not raise."""
+
+    def __init__(self, do: Callable[[], None]) -> None:
+        self.do = do
+
+
 class Mailbox(Generic[Item]):
     """One slot before one taker. Putting into a full one replaces what was there: newest wins.
 
-    A taker who waits is handed the item at once, so that of two items put in quick succession to an
-    idle taker neither is lost, however late its thread wakes.
+    An idle taker is handed the first item beside the slot, so that of two items put in quick
+    succession neither is lost, however late its thread wakes. While there is no item, the taker is
+    given errands: things that may be done before the next item, of which the newest of a kind
+    replaces the older ones.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._slot: Item | None = None
         self._handed: Item | None = None
-        self._waiting = False
+        self._errands: dict[str, Errand] = {}
+        self._idle = False
         self._closed = False
 
     @property
-    def waiting(self) -> bool:
-        """Whether the taker waits."""
-        return self._waiting
+    def idle(self) -> bool:
+        """Whether the taker works on no item, and none is handed to it."""
+        return self._idle and self._handed is None
 
     def put(self, item: Item) -> Item | None:
         """Leaves an item; returns the one that it replaced, which nobody will see."""
         with self._changed:
-            if self._waiting:
-                self._handed, self._waiting = item, False
+            if self.idle:
+                self._handed = item
                 self._changed.notify()
                 return None
             replaced, self._slot = self._slot, item
             return replaced
 
-    def take(self) -> Item | None:
-        """Waits for an item and takes it out; None once the box is closed."""
+    def offer(self, kind: str, errand: Errand) -> None:
+        """Leaves an errand, in place of an older one of its kind."""
         with self._changed:
-            item, self._slot = self._slot, None
-            if item is None:
-                self._waiting = True
-                self._changed.wait_for(lambda: not self._waiting or self._closed)
-                item, self._handed = self._handed, None
-            return None if self._closed else item
+            self._errands.pop(kind, None)
+            self._errands[kind] = errand
+            self._changed.notify()
 
-    def clear(self) -> Item | None:
-        """Empties the slot; returns what was in it."""
+    def take(self) -> Item | Errand | None:
+        """Waits for an item, or else an errand, and takes it out; None once the box is closed."""
         with self._changed:
-            item, self._slot = self._slot, None
+            self._idle = True
+            if self._handed is None:
+                self._handed, self._slot = self._slot, None
+            self._changed.wait_for(
+                lambda: self._handed is not None or self._errands or self._closed
+            )
+            if self._closed:
+                return None
+            if self._handed is None:
+                return self._errands.pop(next(iter(self._errands)))
+            item, self._handed, self._idle = self._handed, None, False
             return item
+
+    def clear(self) -> None:
+        """Withdraws everything that is not taken yet."""
+        with self._changed:
+            self._slot = self._handed = None
+            self._errands.clear()
 
     def close(self) -> None:
         """Wakes whoever waits; from now on there is nothing to take."""
@@ -65,7 +88,8 @@ class Worker(Generic[Item]):
     """Calls ``job`` with the newest item on a thread of its own, one at a time.
 
     An exception in ``job`` goes to ``failed`` together with its item, and the next item is worked
-    on: neither the thread nor a lock is lost to it. An exception in ``failed`` is not caught.
+    on: neither the thread nor a lock is lost to it. An exception in ``failed`` or in an errand is
+    not caught.
     """
 
     def __init__(
@@ -87,11 +111,15 @@ class Worker(Generic[Item]):
     @property
     def idle(self) -> bool:
         """Whether it waits for an item."""
-        return self._mailbox.waiting
+        return self._mailbox.idle
 
-    def clear(self) -> Item | None:
-        """Withdraws the item that waits; returns it."""
-        return self._mailbox.clear()
+    def offer(self, kind: str, errand: Callable[[], None]) -> None:
+        """Leaves something to do while there is no item, in place of an older one of its kind."""
+        self._mailbox.offer(kind, Errand(errand))
+
+    def clear(self) -> None:
+        """Withdraws everything that is not in work."""
+        self._mailbox.clear()
 
     def stop(self, timeout: float | None = None) -> bool:
         """Lets the item in work finish, drops a waiting one; whether the thread has ended."""
@@ -100,8 +128,11 @@ class Worker(Generic[Item]):
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while (item := self._mailbox.take()) is not None:
+        while (taken := self._mailbox.take()) is not None:
+            if isinstance(taken, Errand):
+                taken.do()
+                continue
             try:
-                self._job(item)
+                self._job(taken)
             except Exception as error:
-                self._failed(item, error)
+                self._failed(taken, error)

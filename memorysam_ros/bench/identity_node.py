@@ -30,7 +30,7 @@ class IdentityModel:
         self, frames: Mapping[str, Tensor], size: tuple[int, int] | None = None
     ) -> Segmentation:
         """The first channel of the image."""
-        labels = frames["image"][..., 0].contiguous().numpy() % np.uint8(25)
+        labels = frames["image"][..., 0].contiguous().numpy() & np.uint8(15)
         return Segmentation(labels, self._confidence, tuple(frames), (False,) * len(frames))
 
     def close(self) -> None:

@@ -71,7 +71,7 @@ class MinimalNode(Node):
 
     def _label(self, image: Image, *others: Any) -> None:
         pixels = np.frombuffer(image.data, np.uint8).reshape(image.height, image.width, 3)
-        labels = np.ascontiguousarray(pixels[..., 0]) % np.uint8(25)
+        labels = pixels[..., 0] & np.uint8(15)
         self._publisher.publish(self._outputs.labels(image.header, labels))
 
 

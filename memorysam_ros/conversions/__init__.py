@@ -5,7 +5,7 @@ since it only looks at attributes. Stamps are int nanoseconds, distances metres.
 """
 
 from memorysam_ros.conversions.camera_info import camera
-from memorysam_ros.conversions.clouds import Cloud, cloud, points_reading
+from memorysam_ros.conversions.clouds import points_reading, returns
 from memorysam_ros.conversions.errors import ConversionError
 from memorysam_ros.conversions.events import EventStream
 from memorysam_ros.conversions.headers import frame_id, stamp_ns, text
@@ -27,7 +27,6 @@ from memorysam_ros.conversions.outputs import (
 from memorysam_ros.conversions.transforms import StampedTransform, stamped_transform, transforms
 
 __all__ = [
-    "Cloud",
     "ConversionError",
     "EventStream",
     "MessageFactory",
@@ -36,7 +35,6 @@ __all__ = [
     "bag_messages",
     "blend",
     "camera",
-    "cloud",
     "depth_m",
     "depth_reading",
     "frame_id",
@@ -44,6 +42,7 @@ __all__ = [
     "label_ids",
     "points_reading",
     "rendered_reading",
+    "returns",
     "rgb",
     "ros_messages",
     "stamp_ns",

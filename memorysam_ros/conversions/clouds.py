@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,36 +13,23 @@ from memorysam_ros.conversions.rows import unpadded
 
 # sensor_msgs/PointField's datatype constants
 DATATYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
-_TIME_NAMES = ("time", "t", "timestamp", "time_stamp", "offset_time")
-
-
-@dataclass(frozen=True)
-class Cloud:
-    """The returns of a scan: rows that are NaN, infinite or exactly 0, 0, 0 are left out."""
-
-    xyz: np.ndarray
-    """Metres in the sensor's frame, float32 ``(N, 3)``, or float64 where the message is."""
-    intensity: np.ndarray | None = None
-    """``(N,)`` in the driver's type and unit."""
-    ring: np.ndarray | None = None
-    """Laser number ``(N,)``, an integer type."""
-    time: np.ndarray | None = None
-    """``(N,)`` in the driver's type and unit (velodyne: s, ouster: ns)."""
 
 
 def points_reading(message: Any, camera_from_lidar: np.ndarray) -> PointsReading:
-    """A LiDAR's PointCloud2 with the extrinsics float64 ``(4, 4)``; see :func:`cloud`."""
-    return PointsReading(cloud(message).xyz, camera_from_lidar)
+    """A LiDAR's PointCloud2 with the extrinsics float64 ``(4, 4)``; see :func:`returns`."""
+    return PointsReading(returns(message), camera_from_lidar)
 
 
-def cloud(message: Any) -> Cloud:
+def returns(message: Any) -> np.ndarray:
     """The returns in a PointCloud2: organised or not, either byte order, padded or not.
 
-    x, y and z may be anywhere among the fields and of any float type; a cloud of zero points is
-    fine. Raises ConversionError where x, y or z are missing or the data are too short.
+    Metres in the sensor's frame, float32 ``(N, 3)``, or float64 where the message is, without the
+    rows that are NaN, infinite or 0, 0, 0. x, y and z may be anywhere among the fields and of any
+    float type; a cloud of zero points is fine.
+    Raises ConversionError where x, y or z are missing or the data are too short.
     """
     if int(message.height) * int(message.width) == 0:  # which often has no fields either
-        return Cloud(np.zeros((0, 3), np.float32))
+        return np.zeros((0, 3), np.float32)
     rows = structured(message)
     names = rows.dtype.names or ()
     unusable = [n for n in "xyz" if n not in names or rows.dtype[n].kind != "f"]
@@ -57,25 +43,10 @@ def cloud(message: Any) -> Cloud:
     xyz = np.empty((len(rows), 3), np.float64 if wide else np.float32)
     for axis, name in enumerate("xyz"):
         xyz[:, axis] = rows[name]
-    x, y, z = xyz.T
-    kept = np.isfinite(x) & np.isfinite(y) & np.isfinite(z)
     # Ouster's driver and others mark a beam without return by zeros instead of NaN.
-    kept &= (x != 0) | (y != 0) | (z != 0)
-    everything = bool(kept.all())
-
-    def column(*candidates: str) -> np.ndarray | None:
-        name = next((c for c in candidates if c in names), None)
-        if name is None:
-            return None
-        values = rows[name] if everything else rows[name][kept]
-        return values.astype(values.dtype.newbyteorder("="))
-
-    return Cloud(
-        xyz=xyz if everything else xyz[kept],
-        intensity=column("intensity", "i", "reflectivity"),
-        ring=column("ring", "channel"),
-        time=column(*_TIME_NAMES),
-    )
+    squared = np.einsum("ij,ij->i", xyz, xyz)
+    kept = (squared > 0) & (squared < np.inf)
+    return xyz if kept.all() else xyz[kept]
 
 
 def structured(message: Any) -> np.ndarray:

@@ -31,8 +31,11 @@ def rendered_reading(message: Any) -> RenderedReading:
 def depth_reading(
     message: Any, camera: Camera | None = None, camera_from_depth: np.ndarray | None = None
 ) -> DepthReading:
-    """A depth camera's Image or CompressedImage, with its own camera unless it is registered."""
-    return DepthReading(depth_m(message), camera, camera_from_depth)
+    """A depth camera's Image or CompressedImage, with its own camera unless it is registered.
+
+    Takes what :func:`depth_m` takes; numbers that are no distance stay, a reading may hold them.
+    """
+    return DepthReading(_metres(message), camera, camera_from_depth)
 
 
 def rgb(message: Any) -> np.ndarray:
@@ -63,6 +66,13 @@ def depth_m(message: Any) -> np.ndarray:
     numbers that are not positive become NaN. Takes Image, CompressedImage (16-bit PNG) and
     ``compressedDepth``. Raises ConversionError for any other encoding or data too short.
     """
+    metres = np.array(_metres(message), np.float32)
+    metres[~((metres > 0) & (metres < np.inf))] = np.nan  # catches NaN as well
+    return metres
+
+
+def _metres(message: Any) -> np.ndarray:
+    """Depth in metres, float32 ``(H, W)``, with invalid ones; may be a view of the message."""
     if hasattr(message, "format"):
         values, encoding = compressed.depth(message)
     else:
@@ -81,9 +91,7 @@ def depth_m(message: Any) -> np.ndarray:
         )
     if values.dtype.kind == "u":
         return _METRES[values]
-    metres = np.array(values, np.float32)
-    metres[~((metres > 0) & (metres < np.inf))] = np.nan  # catches NaN as well
-    return metres
+    return values.astype(np.float32, copy=False)
 
 
 def label_ids(message: Any) -> np.ndarray:

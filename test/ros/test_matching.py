@@ -91,6 +91,46 @@ def test_a_steady_sensor_stamped_just_before_the_camera_does_not_cost_a_period()
     assert last.readings["lidar"][0].payload == 11
 
 
+def test_after_a_set_only_what_later_ones_may_take_is_kept():
+    matcher = Matcher(rules(lidar(), SensorRule("event", window_ns=30 * MS)))
+    for k in range(10):
+        matcher.add("lidar", k * 10 * MS, None, k * 10 * MS)
+        matcher.add("event", k * 10 * MS, None, k * 10 * MS, end_ns=(k + 1) * 10 * MS)
+    assert matcher.queued == 20
+    matcher.add("image", 75 * MS, None, 100 * MS)
+    # LiDAR's 70, 80 and 90 ms; of the stream, the pieces that end after 45 ms.
+    assert matcher.queued == 3 + 6
+
+
+@pytest.mark.parametrize("policy", ["optional", "hold"])
+@pytest.mark.parametrize("rate", [10, 15, 30, 50])
+def test_what_is_expected_to_be_in_a_set_mostly_is(policy, rate):
+    """Camera at 15 Hz with 30 ms of latency and a sensor that is faster or slower than it."""
+    camera = [(k * 66 * MS, "image", 30 * MS) for k in range(60)]
+    other = [(int(S / rate) * k + 7 * MS, "lidar", 10 * MS) for k in range(4 * rate)]
+    matcher = Matcher(rules(lidar(policy=policy)))
+    expected, used, closed = set(), set(), 0
+    for stamp, sensor, latency in sorted(camera + other, key=lambda m: m[0] + m[2]):
+        sets = matcher.add(sensor, stamp, None, stamp + latency)
+        closed += len(sets)
+        used |= {r.stamp_ns for matched in sets for r in matched.readings.get("lidar", ())}
+        if sensor == "lidar" and (stamp in used or matcher.expects(sensor, stamp)):
+            expected.add(stamp)
+    assert closed > 55
+    assert len(expected & used) > 0.85 * len(used)
+    assert len(expected) < (1.2 if policy == "optional" else 4) * len(used)
+
+
+def test_the_leaders_reading_is_expected_while_its_set_is_open():
+    matcher = Matcher(rules(lidar(), SensorRule("event", window_ns=30 * MS)))
+    matcher.add("image", 100 * MS, None, 100 * MS)
+    assert matcher.expects("image", 100 * MS)
+    matcher.add("event", 99 * MS, None, 100 * MS, end_ns=101 * MS)
+    assert not matcher.expects("event", 99 * MS)  # only one of many
+    matcher.tick(S)
+    assert not matcher.expects("image", 100 * MS)
+
+
 def test_a_stream_gives_every_piece_that_touches_the_window():
     events = SensorRule("event", window_ns=50 * MS, tolerance_ns=5 * MS)
     matcher = Matcher(rules(events))
@@ -239,14 +279,14 @@ arrival = st.tuples(
 )
 
 
-def replay(arrivals, **changes):
+def replay(arrivals, make=Matcher, **changes):
     """Feeds arrivals in order and ticks every 5 ms; (sets, stamps by sensor with arrival)."""
     followers = (
         SensorRule("depth", tolerance_ns=TOLERANCE),
         SensorRule("lidar", tolerance_ns=TOLERANCE, policy=changes.pop("policy", "optional")),
         SensorRule("event", tolerance_ns=TOLERANCE, window_ns=30 * MS),
     )
-    matcher = Matcher(rules(*followers, deadline_ns=DEADLINE, **changes))
+    matcher = make(rules(*followers, deadline_ns=DEADLINE, **changes))
     now, out, seen = 10 * S, [], []
     for sensor, wait, latency in arrivals:
         for _ in range(wait // 5):
@@ -313,6 +353,21 @@ def test_a_required_sensor_is_in_every_set(arrivals):
 def test_memory_is_bounded_whatever_arrives(arrivals, depth, open_sets):
     _, _, matcher = replay(arrivals, queue_depth=depth, stream_depth=depth, max_open=open_sets)
     assert matcher.queued <= 3 * depth
+
+
+class Hoarder(Matcher):
+    """Keeps whatever no set has taken yet."""
+
+    def _forget(self, lead_ns: int) -> None: ...
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(arrival, max_size=80))
+def test_what_is_forgotten_after_a_set_was_of_no_use(arrivals):
+    sets, _, matcher = replay(arrivals, queue_depth=100)
+    same, _, hoarder = replay(arrivals, Hoarder, queue_depth=100)
+    assert sets == same
+    assert matcher.queued <= hoarder.queued
 
 
 @settings(max_examples=30, deadline=None)

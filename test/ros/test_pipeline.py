@@ -13,13 +13,16 @@ from sensor_messages import FACTORIES, image
 
 from memorysam_core.contract import InputContract, default_contract
 from memorysam_core.frames import lidar
+from memorysam_core.frames.draw import draw
 from memorysam_core.frames.readings import PointsReading
 from memorysam_core.labels import MCUBES
+from memorysam_ros import set_frames
 from memorysam_ros.calibration import StaticTransforms
 from memorysam_ros.conversions import Outputs
 from memorysam_ros.feeds import fed_by
 from memorysam_ros.parameters import from_values
 from memorysam_ros.pipeline import Pipeline, UnusableSet
+from memorysam_ros.readings import Readings
 from memorysam_ros.result import TOPICS
 
 S, MS = 1_000_000_000, 1_000_000
@@ -236,6 +239,50 @@ def test_a_reading_that_serves_twice_is_drawn_once():
     assert second.matched.held == {"lidar"}
     assert second.frames["lidar"] is first.frames["lidar"]
     assert second.frames["image"] is not first.frames["image"]
+
+
+def test_what_is_prepared_is_drawn_once_and_is_the_same(monkeypatch):
+    drawn = []
+
+    def counted(what, *args):
+        drawn.append(what.name)
+        return draw(what, *args)
+
+    monkeypatch.setattr(set_frames, "draw", counted)
+    pipeline = started()
+    pipeline.process(one_set(pipeline))  # from now on it is known what the camera sees
+    drawn.clear()
+    messages = {
+        sensor: scene.message_at(sensor, stamp + S, FACTORIES["rosbags"])
+        for sensor, stamp in STAMPS.items()
+    }
+    sets = []
+    for sensor, message in messages.items():
+        pipeline.prepare(sensor, message)
+        sets += pipeline.add(sensor, message, T + S + 50 * MS)
+    assert sorted(drawn) == ["depth", "event", "image", "lidar"]
+    sets += pipeline.tick(T + 10 * S)
+    result = pipeline.process(sets[0])
+    assert len(drawn) == 4
+    later = {sensor: stamp + S for sensor, stamp in STAMPS.items()}
+    np.testing.assert_array_equal(result.segmentation.labels, expected(**later))
+
+
+def test_a_message_that_cannot_be_prepared_is_told_with_its_set_and_then_left_alone(monkeypatch):
+    reads = []
+
+    def failing(self, message):
+        reads.append(message)
+        raise ValueError("broken")
+
+    monkeypatch.setattr(Readings, "depth", failing)
+    pipeline = started()
+    message = scene.message_at("depth", STAMPS["depth"], FACTORIES["rosbags"])
+    pipeline.prepare("depth", message)  # nothing is known of the camera yet
+    assert reads == []
+    assert pipeline.process(one_set(pipeline, depth=message)).troubles == {"depth": "broken"}
+    pipeline.prepare("depth", message)
+    assert len(reads) == 1
 
 
 def test_a_stamp_of_zero_is_the_time_of_arrival_and_counted():

@@ -20,8 +20,11 @@ def test_the_newest_item_wins():
     assert box.put(1) is None
     assert box.put(2) == 1
     assert box.take() == 2
-    assert box.put(3) is None
-    assert box.clear() == 3
+    box.put(3)
+    box.put(4)
+    box.clear()
+    box.put(5)
+    assert box.take() == 5
 
 
 def test_of_two_items_put_at_once_to_an_idle_taker_none_is_lost():
@@ -96,3 +99,42 @@ def test_stop_of_an_idle_worker_returns_at_once():
     begin = time.monotonic()
     assert worker.stop(5)
     assert time.monotonic() - begin < 1
+
+
+def test_errands_are_run_while_there_is_no_item_and_the_newest_of_a_kind_wins():
+    started, go_on, done = threading.Event(), threading.Event(), []
+
+    def job(item):
+        started.set()
+        go_on.wait(5)
+        done.append(item)
+
+    worker = Worker(job, failed=lambda item, error: None)
+    worker.offer("depth", lambda: done.append("depth 0"))
+    wait_for(lambda: done == ["depth 0"])
+    worker.put("set 1")
+    started.wait(5)
+    for k in (1, 2):
+        worker.offer("depth", lambda k=k: done.append(f"depth {k}"))
+        worker.offer("lidar", lambda k=k: done.append(f"lidar {k}"))
+    worker.put("set 2")
+    go_on.set()
+    wait_for(lambda: len(done) == 5)
+    assert done == ["depth 0", "set 1", "set 2", "depth 2", "lidar 2"]
+    assert worker.stop(5)
+
+
+def test_of_two_items_put_during_an_errand_none_is_lost():
+    started, go_on, done = threading.Event(), threading.Event(), []
+
+    def errand():
+        started.set()
+        go_on.wait(5)
+
+    worker = Worker(done.append, failed=lambda item, error: None)
+    worker.offer("lidar", errand)
+    started.wait(5)
+    assert [worker.put(k) for k in range(4)] == [None, None, 1, 2]
+    go_on.set()
+    wait_for(lambda: done == [0, 3])
+    assert worker.stop(5)
