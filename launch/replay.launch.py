@@ -1,11 +1,13 @@
-"""Plays a bag to segment_node and shows the labels, where rosbag2 is installed.
+"""Plays a bag to segment_node, shows the labels and compares them with the truth, where rosbag2 is.
 
     ros2 launch memorysam_ros replay.launch.py bag:=drive checkpoint:=FILE image:=/front/image_raw
 
-Everything runs on the bag's clock and ends with the bag. All arguments of segment.launch.py are
-accepted, too; `--show-args` lists them.
+Everything runs on the bag's clock and ends with the bag. With truth:=TOPIC, the labels are compared
+with those in the bag (`memorysam score`), and a report is written at the end. All arguments of
+segment.launch.py are accepted, too; `--show-args` lists them.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from launch.actions import (
@@ -15,11 +17,13 @@ from launch.actions import (
     IncludeLaunchDescription,
     OpaqueFunction,
     RegisterEventHandler,
+    TimerAction,
 )
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
 
@@ -45,6 +49,10 @@ def arguments() -> list[DeclareLaunchArgument]:
                  default_value="1.0"),
         argument("start", "seconds of the bag to skip", default_value="0.0"),
         argument("loop", "begin anew at the end", default_value="false", choices=switch),
+        argument("truth", "topic of the true labels in the bag; empty: nothing is compared",
+                 default_value=""),
+        argument("scores", "folder for the comparison (BAG_scores_DATE-TIME, here)",
+                 default_value=""),
         *(
             argument(name, description, default_value=default, choices=switch)
             for name, (default, description) in OURS.items()
@@ -52,12 +60,14 @@ def arguments() -> list[DeclareLaunchArgument]:
     ]  # fmt: skip
 
 
+def value_in(context: LaunchContext) -> Callable[[str], str]:
+    """Looks up arguments."""
+    return lambda name: LaunchConfiguration(name).perform(context)
+
+
 def player(context: LaunchContext) -> list:
-    """`ros2 bag play`, with whose end all else ends."""
-
-    def value(name: str) -> str:
-        return LaunchConfiguration(name).perform(context)
-
+    """`ros2 bag play`, with whose end all else ends, soon after."""
+    value = value_in(context)
     words = ["ros2", "bag", "play", value("bag"), "--clock", "100", "--rate", value("rate")]
     words += ["--start-offset", value("start"), "--delay", "3"]
     words += ["--qos-profile-overrides-path", str(OVERRIDES)]
@@ -65,7 +75,35 @@ def player(context: LaunchContext) -> list:
         words.append("--loop")
     play = ExecuteProcess(cmd=words, output="screen")
     over = EmitEvent(event=Shutdown(reason="the bag is over"))
-    return [play, RegisterEventHandler(OnProcessExit(target_action=play, on_exit=[over]))]
+    # The last image is still being labelled.
+    ending = TimerAction(period=2.0, actions=[over])
+    return [play, RegisterEventHandler(OnProcessExit(target_action=play, on_exit=[ending]))]
+
+
+def evaluator(context: LaunchContext) -> list:
+    """`memorysam score`, where the bag has truth."""
+    value = value_in(context)
+    if not value("truth"):
+        return []
+    if not value("checkpoint") or value("loop") == "true":
+        raise ValueError("truth needs checkpoint:=FILE, and loop:=false for an end to report at")
+    node = f"{value('namespace').strip('/')}/segment_node".lstrip("/")
+    words = ["score", value("checkpoint"), value("bag"), "--labels", value("truth")]
+    words += ["--node", f"/{node}", "--rate", value("rate"), "--start", value("start")]
+    if not value("image").startswith("~"):
+        words += ["--image", value("image")]
+    if value("scores"):
+        words += ["--output", value("scores")]
+    return [
+        Node(
+            package="memorysam_ros",
+            executable="memorysam",
+            arguments=words,
+            parameters=[{"use_sim_time": True}],
+            output="screen",
+            sigterm_timeout="60",  # the report takes its time
+        )
+    ]
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -74,4 +112,5 @@ def generate_launch_description() -> LaunchDescription:
         PythonLaunchDescriptionSource(str(HERE / "segment.launch.py")),
         launch_arguments={name: LaunchConfiguration(name) for name in OURS}.items(),
     )
-    return LaunchDescription([*arguments(), node, OpaqueFunction(function=player)])
+    rest = [OpaqueFunction(function=function) for function in (evaluator, player)]
+    return LaunchDescription([*arguments(), node, *rest])

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Collection
-from signal import SIGINT, SIGTERM
 from typing import Any
 
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
+from memorysam_ros.bags.ros_session import interruptible
 from memorysam_ros.bags.types import typestore
 from memorysam_ros.bags.writer import BagWriter
 from memorysam_ros.conversions.outputs import ros_class
@@ -47,23 +45,20 @@ class Recorder:
 
     def run(self, duration_s: float | None = None) -> None:
         """Records until the time is over, or until SIGINT (Ctrl-C) or SIGTERM."""
-        # An exception could strike in the middle of a message that is being written.
-        stopped = threading.Event()
-        before = {s: signal.signal(s, lambda *_: stopped.set()) for s in (SIGINT, SIGTERM)}
         end = None if duration_s is None else time.monotonic() + duration_s
         executor = SingleThreadedExecutor()
         executor.add_node(self._node)
         looked = 0.0
-        try:
-            while not stopped.is_set() and (end is None or time.monotonic() < end):
-                if time.monotonic() - looked > _POLL_S:
-                    looked = time.monotonic()
-                    self.discover()
-                executor.spin_once(timeout_sec=_POLL_S)
-        finally:
-            executor.shutdown()
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        # An exception could strike in the middle of a message that is being written.
+        with interruptible() as stopped:
+            try:
+                while not stopped.is_set() and (end is None or time.monotonic() < end):
+                    if time.monotonic() - looked > _POLL_S:
+                        looked = time.monotonic()
+                        self.discover()
+                    executor.spin_once(timeout_sec=_POLL_S)
+            finally:
+                executor.shutdown()
 
     def discover(self) -> None:
         """Subscribes to topics that are new since the last time."""

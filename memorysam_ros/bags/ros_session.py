@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -33,5 +34,18 @@ def ros_session(name: str, arguments: list[str] | None = None) -> Iterator[Node]
             node.destroy_node()
     finally:
         rclpy.try_shutdown()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, instead of breaking off whatever is being done."""
+    event = threading.Event()
+    ends = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: event.set()) for number in ends}
+    try:
+        yield event
+    finally:
         for number, handler in before.items():
             signal.signal(number, handler)

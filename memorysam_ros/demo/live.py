@@ -18,20 +18,16 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
+from memorysam_ros.bags import account
+from memorysam_ros.bags.account import DIAGNOSTICS
 from memorysam_ros.bags.play import Player
 from memorysam_ros.bags.reader import Bag
 from memorysam_ros.bags.ros_session import ros_session
 from memorysam_ros.bags.writer import BagWriter
 from memorysam_ros.demo.node_process import NAME, REMAPPED, NodeProcess, running_node
 
-LABELS = f"{NAME}/output/labels"
-SEEN = {
-    "depth": f"{NAME}/debug/depth_frame",
-    "event": f"{NAME}/debug/events_frame",
-    "lidar": f"{NAME}/debug/lidar_frame",
-}
-"""Where the node shows what the model saw, by sensor."""
-DIAGNOSTICS = "/diagnostics"
+LABELS = f"{NAME}/{account.LABELS}"
+SEEN = [f"{NAME}/{topic}" for topic in account.SEEN.values()]
 _START_S, _IDLE_S, _REHEARSAL_S = 90.0, 5.0, 3.0
 _MARGIN = 1.25
 """How much more time than it needs for a set the node is given where it cannot keep up."""
@@ -81,7 +77,7 @@ class _Ear:
         self.subscribers = 0
         """How many subscriptions the node itself knows of."""
         self.count = 1 + len(SEEN)
-        for topic in (LABELS, *SEEN.values()):
+        for topic in (LABELS, *SEEN):
             node.create_subscription(
                 Image, topic, self._writing(topic), QoSProfile(depth=20), raw=True
             )

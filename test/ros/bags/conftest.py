@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 import scene
 
+from memorysam_core.architecture import Architecture
+from memorysam_core.checkpoint import build_model, save_checkpoint
+from memorysam_core.contract import InputContract, deliver_modalities
+from memorysam_core.labels import DELIVER
 from memorysam_ros.bags import BagWriter
 from memorysam_ros.bags.types import typestore
 from memorysam_ros.conversions import bag_messages
@@ -60,3 +64,11 @@ def write_drive(path: Path, seconds: float = 3.0, storage: str | None = None, ex
 @pytest.fixture(scope="session")
 def drive(tmp_path_factory) -> Path:
     return write_drive(tmp_path_factory.mktemp("drive") / "drive")
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "nano.safetensors"
+    contract = InputContract(deliver_modalities("log_depth"), DELIVER, (64, 96))
+    save_checkpoint(path, build_model(Architecture("nano", num_classes=25)), contract)
+    return str(path)

@@ -7,10 +7,7 @@ import pytest
 import scene
 from PIL import Image
 
-from memorysam_core.architecture import Architecture
-from memorysam_core.checkpoint import build_model, save_checkpoint
 from memorysam_core.cli import main
-from memorysam_core.contract import InputContract, deliver_modalities
 from memorysam_core.frames import lidar
 from memorysam_core.labels import DELIVER
 from memorysam_core.metrics import ConfusionMatrix
@@ -223,14 +220,6 @@ def test_recorded_event_packets_beside_a_camera(shared_data, tmp_path):
 
 
 # --- the command
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "nano.safetensors"
-    contract = InputContract(deliver_modalities("log_depth"), DELIVER, (64, 96))
-    save_checkpoint(path, build_model(Architecture("nano", num_classes=25)), contract)
-    return str(path)
 
 
 COMMAND = ["--topic", "events:=/event_camera/events_image", "--device", "cpu"]

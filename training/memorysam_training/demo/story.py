@@ -17,7 +17,8 @@ from memorysam_core.checkpoint import read_header
 from memorysam_core.report import Group, ReportData, Run, Tile, write_report
 from memorysam_core.report.poster import write_poster
 from memorysam_core.report.words import milliseconds, percent
-from memorysam_training.demo.account import END_TO_END, Account, diagnostics, take_account
+from memorysam_ros.bags.account import END_TO_END, Account
+from memorysam_training.demo.account import diagnostics, take_account
 from memorysam_training.demo.drive import CAMERA_HZ, CONDITIONS, DemoDrive, simulated
 
 REPORT, PICTURE, LABELS, LOG = "report.html", "demo.png", "labels.mcap", "node.log"

@@ -1,0 +1,98 @@
+"""launch/replay.launch.py, run under a stand-in of the launch system."""
+
+import argparse
+import importlib.util
+import sys
+import types
+
+import pytest
+
+from memorysam_ros.commands import score
+
+MODULES = {
+    "launch": ("LaunchContext", "LaunchDescription"),
+    "launch.actions": (
+        "DeclareLaunchArgument", "EmitEvent", "ExecuteProcess", "IncludeLaunchDescription",
+        "OpaqueFunction", "RegisterEventHandler", "TimerAction",
+    ),
+    "launch.event_handlers": ("OnProcessExit",),
+    "launch.events": ("Shutdown",),
+    "launch.launch_description_sources": ("PythonLaunchDescriptionSource",),
+    "launch.substitutions": ("LaunchConfiguration",),
+    "launch_ros": (),
+    "launch_ros.actions": ("Node",),
+}  # fmt: skip
+ELSEWHERE = {"checkpoint": "m.safetensors", "namespace": "", "image": "~/input/image"}
+"""Arguments that segment.launch.py declares."""
+
+
+class Action:
+    """Any action or substitution: keeps what it was given."""
+
+    def __init__(self, *args, **options) -> None:
+        self.args, self.options = args, options
+
+    def perform(self, context: dict[str, str]) -> str:
+        return context[self.args[0]]
+
+
+@pytest.fixture
+def launch_file(monkeypatch, repository):
+    for module, classes in MODULES.items():
+        stand_in = types.ModuleType(module)
+        for name in classes:
+            setattr(stand_in, name, type(name, (Action,), {}))
+        monkeypatch.setitem(sys.modules, module, stand_in)
+    path = repository / "launch" / "replay.launch.py"
+    spec = importlib.util.spec_from_file_location("replay_launch", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def context(launch_file, **given: str) -> dict[str, str]:
+    defaults = {a.args[0]: a.options.get("default_value", "") for a in launch_file.arguments()}
+    return {**defaults, **ELSEWHERE, "bag": "drive", **given}
+
+
+def test_the_bag_is_played_with_its_clock_and_ends_it_all(launch_file):
+    play, handler = launch_file.player(context(launch_file, rate="0.5", start="3", loop="true"))
+    words = play.options["cmd"]
+    assert words[:4] == ["ros2", "bag", "play", "drive"]
+    options = dict(zip(words[4:-1:2], words[5::2], strict=False))
+    assert (options["--rate"], options["--start-offset"]) == ("0.5", "3")
+    assert "--loop" in words and "--clock" in words
+    (exit_handler,) = handler.args
+    assert exit_handler.options["target_action"] is play
+    (timer,) = exit_handler.options["on_exit"]
+    assert type(timer.options["actions"][0]).__name__ == "EmitEvent"
+    assert launch_file.OVERRIDES.is_file()
+
+
+def test_truth_starts_the_evaluator_with_words_that_it_understands(launch_file):
+    assert launch_file.evaluator(context(launch_file)) == []
+    (node,) = launch_file.evaluator(
+        context(
+            launch_file, truth="/truth", namespace="/robot/", image="/front/image_raw",
+            rate="0.5", start="3", scores="out",
+        )
+    )  # fmt: skip
+    command, *words = node.options["arguments"]
+    assert (node.options["executable"], command) == ("memorysam", "score")
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    score.add_arguments(parser)
+    told = parser.parse_args(words)
+    assert (told.checkpoint, told.bag, told.labels) == ("m.safetensors", "drive", "/truth")
+    assert (told.node, told.image, told.output) == (
+        "/robot/segment_node",
+        "/front/image_raw",
+        "out",
+    )
+    assert (told.rate, told.start) == (0.5, 3.0)
+    assert node.options["parameters"] == [{"use_sim_time": True}]
+
+
+@pytest.mark.parametrize("given", [{"checkpoint": ""}, {"loop": "true"}])
+def test_what_cannot_be_evaluated_is_refused(launch_file, given):
+    with pytest.raises(ValueError, match="truth needs checkpoint:=FILE, and loop:=false"):
+        launch_file.evaluator(context(launch_file, truth="/truth", **given))
