@@ -126,13 +126,16 @@ def setup(recipe: Recipe) -> Session:
 def make_accelerator(recipe: Recipe) -> Accelerator:
     """Accelerate for this recipe. Raises SettingsError for combinations that do not work."""
     parts = recipe.optimiser.batch // recipe.optimiser.batch_per_process
-    processes = PartialState().num_processes
+    # On processors Accelerate must be told, or each process would train alone.
+    on_processors = not torch.accelerator.is_available()
+    processes = PartialState(cpu=on_processors).num_processes
     if parts % processes:
         raise SettingsError(
             f"optimiser.batch is {recipe.optimiser.batch}, which {processes} processes with "
             f"optimiser.batch_per_process {recipe.optimiser.batch_per_process} cannot share evenly"
         )
     accelerator = Accelerator(
+        cpu=on_processors,
         mixed_precision="bf16" if recipe.run.precision == "bf16" else "no",
         gradient_accumulation_plugin=GradientAccumulationPlugin(
             num_steps=parts // processes, sync_with_dataloader=False

@@ -47,10 +47,14 @@ def run(args: argparse.Namespace) -> int:
 
         print(yaml.safe_dump(recipe.to_dict(), sort_keys=False), end="")
         return 0
+    from accelerate import PartialState
+
     from memorysam_training.train import train
 
     command = "memorysam " + shlex.join(sys.argv[1:])
     progress = train(recipe, resume=args.resume, command=command)
+    if not PartialState().is_main_process:
+        return 0 if progress.complete else 130
     print(
         f"{recipe.folder}: {progress.step} steps in {progress.seconds / 60:.1f} min, "
         f"best mIoU on val {progress.best:.4f}"
