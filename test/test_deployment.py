@@ -110,11 +110,11 @@ def report(folder: Path, **changes: object) -> Path:
              "detail": "base_plus-1024x1024, 4 frames, bf16; 2.38 to 2.50 in 50 pairs"},
             {"area": "engines", "name": "compiled: peak memory", "value": 900, "unit": "MB",
              "detail": "base_plus-1024x1024, 4 frames, bf16"},
-            {"area": "core", "name": "one set, p50", "value": 80.0, "unit": "ms",
+            {"area": "sizes", "name": "one set, p50", "value": 80.0, "unit": "ms",
              "detail": "p95 81.0 ms of 30; tiny, 4 x 64 x 64, fp32"},
-            {"area": "core", "name": "  encoder, p50", "value": 60.0, "unit": "ms",
+            {"area": "sizes", "name": "  encoder, p50", "value": 60.0, "unit": "ms",
              "detail": "p95 61.0 ms of 30; tiny, 4 x 64 x 64, fp32"},
-            {"area": "core", "name": "  labels, p50", "value": 4.0, "unit": "ms",
+            {"area": "sizes", "name": "  labels, p50", "value": 4.0, "unit": "ms",
              "detail": "p95 9.0 ms of 30; tiny, 4 x 64 x 64, fp32"},
             {"area": "node", "name": "node over minimal node, p50", "value": 3.0, "unit": "x",
              "detail": "same run"},
@@ -152,7 +152,7 @@ def test_measurements_become_rows_once(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"quick": True}, "made with --quick"),
-        ({"rows": []}, "memorysam bench --only core --only engines"),
+        ({"rows": []}, "memorysam bench --only core --only sizes --only engines"),
         ({"machine": None}, "is no report of memorysam bench"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The model: time by stage, size, precision and number of sensors, and what each saving saves.
+"""The model: what each saving saves, and what it needs to start.
 
 Ratios compare two ways of computing the same thing, timed in turn in one run. The yardstick is the
 frame-by-frame schedule in float32 (:mod:`memorysam_core.bench.frame_by_frame`).
@@ -20,23 +20,19 @@ from torch import Tensor
 from memorysam_core.architecture import Architecture
 from memorysam_core.bench.frame_by_frame import FrameByFrame
 from memorysam_core.bench.row import Row
-from memorysam_core.bench.stages import WHOLE, TimedModel
-from memorysam_core.bench.timing import Timing, all_in_turn, in_turn, timed
+from memorysam_core.bench.stages import SQUARE, WIDE, label_set, random_frames, random_model
+from memorysam_core.bench.timing import all_in_turn, in_turn, timed
 from memorysam_core.checkpoint import build_model, save_checkpoint
 from memorysam_core.contract import default_contract
 from memorysam_core.reduce import labels_and_confidence
 from memorysam_core.segmenter import DTYPES
 
-SQUARE = (1024, 1024)
-WIDE = (576, 1024)
-
 
 def rows(device: str, quick: bool) -> Iterator[Row]:
-    """All rows of the area; minutes on a GPU, a quarter of an hour on two cores, or seconds."""
+    """All rows of the area; three minutes on two cores."""
     yield from _savings(device, quick)
     yield from _against_the_yardstick(device, quick)
     yield from _wide_input(device, quick)
-    yield from _stages(device, quick)
     yield _start_up()
 
 
@@ -49,20 +45,10 @@ def _plan(device: str, quick: bool) -> tuple[str, tuple[int, int], int]:
     return "base_plus", SQUARE, 20
 
 
-def _model(size: str, device: str, **settings: object) -> TimedModel:
-    torch.manual_seed(0)
-    return TimedModel(Architecture(size, **settings)).eval().requires_grad_(False).to(device)  # type: ignore[arg-type]
-
-
-def _frames(count: int, size: tuple[int, int], device: str) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(count, 1, 3, *size, generator=generator).to(device)
-
-
 @torch.inference_mode()
 def _savings(device: str, quick: bool) -> Iterator[Row]:
     size, shape, repeats = _plan(device, quick)
-    model, frames = _model(size, device), _frames(4, shape, device)
+    model, frames = random_model(size, device), random_frames(4, shape, device)
     where = f"{size}, 4 x {shape[1]} x {shape[0]}, fp32"
 
     def row(name: str, slow: Callable[[], object], fast: Callable[[], object]) -> Row:
@@ -96,7 +82,8 @@ def _savings(device: str, quick: bool) -> Iterator[Row]:
         lambda: read_all(anew=False),
     )
 
-    logits = _frames(4, (shape[0] // 4, shape[1] // 4), device).repeat(1, 1, 9, 1, 1)[:, 0, :25]
+    quarter = (shape[0] // 4, shape[1] // 4)
+    logits = random_frames(4, quarter, device)[:, 0].repeat(1, 9, 1, 1)[:, :25]
 
     def full_size() -> tuple[Tensor, Tensor]:
         up = [F.interpolate(x[None], size=shape, mode="bilinear") for x in logits]
@@ -116,11 +103,14 @@ def _against_the_yardstick(device: str, quick: bool) -> Iterator[Row]:
     if device == "cpu" and not quick:
         plans.append(("base_plus", SQUARE, 1))
     for size, shape, repeats in plans:
-        frames = _frames(4, shape, device)
-        reference = FrameByFrame(_model(size, device))
+        frames = random_frames(4, shape, device)
+        reference = FrameByFrame(random_model(size, device))
         ours = {
             precision: partial(
-                _labels, _model(size, device).fused(precision), frames.to(DTYPES[precision]), shape
+                label_set,
+                random_model(size, device).fused(precision),
+                frames.to(DTYPES[precision]),
+                shape,
             )
             for precision in ("fp32", "bf16")
         }
@@ -140,8 +130,8 @@ def _against_the_yardstick(device: str, quick: bool) -> Iterator[Row]:
 def _wide_input(device: str, quick: bool) -> Iterator[Row]:
     size, repeats = ("nano", 2) if quick else ("base_plus", 1 if device == "cpu" else 10)
     square, wide = ((128, 128), (64, 128)) if quick else (SQUARE, WIDE)
-    model = _model(size, device).fused("fp32")
-    on_square, on_wide = _frames(4, square, device), _frames(4, wide, device)
+    model = random_model(size, device).fused("fp32")
+    on_square, on_wide = random_frames(4, square, device), random_frames(4, wide, device)
     model(on_wide)
     ratio, spread = in_turn(
         lambda: model(on_wide), lambda: model(on_square), device, repeats, warm_up=repeats > 1
@@ -150,61 +140,6 @@ def _wide_input(device: str, quick: bool) -> Iterator[Row]:
         f"time of {wide[1]} x {wide[0]} over {square[1]} x {square[0]}", ratio, "x",
         f"{size}, 4 frames, fp32; {spread}",
     )  # fmt: skip
-
-
-@torch.inference_mode()
-def _stages(device: str, quick: bool) -> Iterator[Row]:
-    for size, shape, precision, lengths, repeats in _table(device, quick):
-        model = _model(size, device).fused(precision)
-        _labels(model, _frames(1, shape, device).to(DTYPES[precision]), shape)
-        for length in lengths:
-            frames = _frames(length, shape, device).to(DTYPES[precision])
-            detail = f"{size}, {length} x {shape[1]} x {shape[0]}, {precision}"
-            if device != "cpu":
-                yield from _undisturbed(model, frames, shape, device, repeats, detail)
-            stages = model.stages(frames, shape, repeats)
-            whole = stages.pop(WHOLE)
-            if device == "cpu":  # where looking at the clock between stages costs nothing
-                yield _timing_row(WHOLE, whole, detail)
-            for stage, timing in stages.items():
-                yield _timing_row(f"  {stage}", timing, detail)
-
-
-def _undisturbed(
-    model: TimedModel, frames: Tensor, shape: tuple[int, int], device: str, repeats: int,
-    detail: str,
-) -> Iterator[Row]:  # fmt: skip
-    """A set on a GPU, without waiting for it after each stage."""
-    torch.cuda.reset_peak_memory_stats()
-    whole = timed(partial(_labels, model, frames, shape), device, repeats)
-    yield _timing_row(WHOLE, whole, detail)
-    yield Row("  peak memory", torch.cuda.max_memory_allocated() / 2**20, "MiB", detail)
-
-
-def _table(device: str, quick: bool) -> Iterator[tuple[str, tuple[int, int], str, tuple, int]]:
-    every, ends = (1, 2, 3, 4), (1, 4)
-    if quick:
-        yield "nano", (64, 96), "fp32", ends, 2
-    elif device == "cpu":
-        for precision in ("fp32", "bf16"):
-            yield "nano", (256, 448), precision, every, 10
-            yield "nano", SQUARE, precision, ends, 3
-            yield "tiny", SQUARE, precision, ends, 1
-            yield "small", SQUARE, precision, ends, 1
-            yield "base_plus", SQUARE, precision, every, 1
-            yield "large", SQUARE, precision, (4,), 1
-    else:
-        for size in ("nano", "tiny", "small", "base_plus", "large"):
-            for precision in DTYPES:
-                yield size, SQUARE, precision, every, 30
-
-
-def _labels(model: TimedModel, frames: Tensor, shape: tuple[int, int]) -> object:
-    return labels_and_confidence(model(frames).logits[0], shape)
-
-
-def _timing_row(name: str, timing: Timing, detail: str) -> Row:
-    return Row(f"{name}, p50", timing.p50_ms, "ms", f"{timing.spread}; {detail}")
 
 
 def _start_up() -> Row:

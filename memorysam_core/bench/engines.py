@@ -22,6 +22,7 @@ import torch
 from memorysam_core.architecture import Architecture
 from memorysam_core.bench.device_profile import device_profile
 from memorysam_core.bench.row import Row
+from memorysam_core.bench.stages import SQUARE, WIDE
 from memorysam_core.bench.timing import in_turn, timed
 from memorysam_core.checkpoint import build_model, load_checkpoint, save_checkpoint
 from memorysam_core.contract import default_contract
@@ -29,7 +30,6 @@ from memorysam_core.engines.compiled import CACHE_VARIABLE
 from memorysam_core.engines.export import export
 from memorysam_core.segmenter import Segmenter
 
-SQUARE, WIDE = (1024, 1024), (576, 1024)
 CUDA_BUDGET_S = 420
 """After so long no other engine is made, so that one call ends within ten minutes."""
 Frames = dict[str, np.ndarray]

@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from memorysam_core.architecture import Architecture
 from memorysam_core.bench.timing import Timing
 from memorysam_core.decoder import ClassMasks, Prompt
 from memorysam_core.memory import Memory, MemoryBank
@@ -19,6 +20,7 @@ from memorysam_core.segmenter import DTYPES
 
 T = TypeVar("T")
 WHOLE = "one set"
+SQUARE, WIDE = (1024, 1024), (576, 1024)
 
 
 class TimedModel(MemorySAM):
@@ -83,3 +85,20 @@ class TimedModel(MemorySAM):
     def _synchronise(self) -> None:
         if self.no_mem_embed.is_cuda:
             torch.cuda.synchronize()
+
+
+def random_model(size: str, device: str) -> TimedModel:
+    """A model with random weights, which computes as much as a trained one."""
+    torch.manual_seed(0)
+    return TimedModel(Architecture(size)).eval().requires_grad_(False).to(device)  # type: ignore[return-value]
+
+
+def random_frames(count: int, size: tuple[int, int], device: str) -> Tensor:
+    """Normalised frames of noise, ``(M, 1, 3, H, W)``."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(count, 1, 3, *size, generator=generator).to(device)
+
+
+def label_set(model: TimedModel, frames: Tensor, shape: tuple[int, int]) -> object:
+    """From normalised frames to labels and confidence."""
+    return labels_and_confidence(model(frames).logits[0], shape)

@@ -9,7 +9,7 @@ from pathlib import Path
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
 TIMES = "<!-- times: memorysam bench --submit puts rows above this line -->"
 RATIOS = "<!-- ratios: memorysam bench --submit puts rows above this line -->"
-AREAS = ("core", "engines")
+AREAS = ("core", "sizes", "engines")
 OF_ENGINES, OF_CORE = ": one set, host to host, p50", "one set, p50"
 
 
@@ -26,7 +26,7 @@ def submit(report: Path, page: Path = PAGE) -> list[str]:
     if not times + ratios:
         raise ValueError(
             f"{report} has no times of the model; make it with the areas: memorysam bench "
-            "--only core --only engines"
+            "--only core --only sizes --only engines"
         )
     if page.is_file():
         text = page.read_text(encoding="utf-8")
