@@ -46,6 +46,11 @@ class Features:
     def __getitem__(self, index: int) -> Features:
         return Features(self.stride4[index], self.stride8[index], self.stride16[index])
 
+    @property
+    def levels(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The finest first."""
+        return self.stride4, self.stride8, self.stride16
+
 
 @dataclass(frozen=True)
 class Output:
@@ -247,7 +252,8 @@ class MemorySAM(nn.Module):
         key = (height, width, trunk.pos_embed.device, trunk.pos_embed.dtype)
         if key not in self._positions:
             with torch.inference_mode(False), torch.no_grad():  # kept for training too
-                self._positions[key] = trunk._get_pos_embed((height // 4, width // 4))
+                position = trunk._get_pos_embed((height // 4, width // 4))
+                self._positions[key] = position.contiguous()  # as the features that it is added to
         return self._positions[key]
 
     def _forget_tables(self) -> None:

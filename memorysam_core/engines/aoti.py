@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from memorysam_core.checkpoint import CheckpointError
-from memorysam_core.engines.compiler import require_compiler
+from memorysam_core.engines.compiler import require_compiler, sound_options
 from memorysam_core.engines.graphs import Graph, Modules, Run, Shapes
 from memorysam_core.engines.made_for import MadeFor
 from memorysam_core.engines.replay import Replay
@@ -86,7 +86,10 @@ def _compile(modules: Modules, graph: Graph, package: Path) -> dict[str, Tensor]
     torch._inductor.aoti_compile_and_package(
         program,
         package_path=str(package),
-        inductor_configs={"aot_inductor.package_constants_in_so": False},
+        inductor_configs={
+            "aot_inductor.package_constants_in_so": False,
+            **sound_options(modules.shapes),
+        },
     )
     known = {**program.state_dict, **program.constants}
     wanted = torch._inductor.aoti_load_package(str(package)).get_constant_fqns()

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from memorysam_core.engines.compiler import require_compiler
+from memorysam_core.engines.check import refuse_wrong
+from memorysam_core.engines.compiler import require_compiler, sound_options
 from memorysam_core.engines.graphs import Graph, Modules, Run
 from memorysam_core.engines.replay import Replay
 
@@ -49,13 +50,19 @@ class Compiled:
         return True
 
     def make(self, graph: Graph) -> Run:
-        """Compiles, or finds on disk what an earlier process compiled."""
+        """Compiles, or finds on disk what an earlier process compiled, and tries it.
+
+        Raises ValueError where the code computes something else than the model.
+        """
         # On a CPU all kernels of a graph go into one file, which compiles three times as fast.
         options: dict[str, Any] = {} if self._on_gpu else {"cpp_wrapper": True}
-        run = torch.compile(self._modules.of(graph), fullgraph=True, dynamic=False, options=options)
+        options |= sound_options(self.shapes)
+        module = self._modules.of(graph)
+        run = torch.compile(module, fullgraph=True, dynamic=False, options=options)
         with torch.inference_mode():
             # Of the same kind as the tensors to come, or the code is refused and compiled again.
-            run(*self.shapes.inputs(graph))
+            given = self.shapes.noise(graph)
+            refuse_wrong(graph, run(*given), module(*given))
         return Replay(run, self._pool) if self._on_gpu else run  # type: ignore[return-value]
 
     @property

@@ -1,4 +1,4 @@
-"""What PyTorch's compiler needs beside PyTorch."""
+"""What PyTorch's compiler needs: tools, and settings with which its code is right."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import os
 import shutil
 import sysconfig
 from pathlib import Path
+from typing import Any
+
+import torch
+
+from memorysam_core.engines.graphs import Shapes
 
 
 def require_compiler() -> None:
@@ -20,3 +25,17 @@ def require_compiler() -> None:
             f"to compile, PyTorch needs {' and '.join(missing)}: sudo apt-get install g++ "
             "python3-dev; or use engine eager, or a file exported on a machine like this one"
         )
+
+
+def sound_options(shapes: Shapes) -> dict[str, Any]:
+    """Settings without which PyTorch 2.13 makes wrong code.
+
+    On AVX-512 processors its 16-bit kernels write nothing at all where a result is not contiguous:
+    ``store(..., 64)`` of a vector of 32 (``_load_or_store_non_contiguous`` in
+    ``torch/_inductor/codegen/cpp.py``). Vectors of 256 bits are free of that; matrix products do
+    not depend on them.
+    """
+    wide = "AVX512" in torch.backends.cpu.get_cpu_capability()
+    if shapes.device.type == "cpu" and shapes.dtype.itemsize == 2 and wide:
+        return {"cpp.simdlen": 256}
+    return {}

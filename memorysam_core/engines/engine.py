@@ -89,9 +89,8 @@ class Engine:
         They may lie in buffers that the next call overwrites.
         """
         run = self._run(Graph("sequence", features.stride4.shape[0]))
-        levels = (features.stride4, features.stride8, features.stride16)
         # Compiled code reads memory in the order that it was made for, whatever the strides say.
-        return run(*(level.contiguous() for level in levels))
+        return run(*(level.contiguous() for level in features.levels))
 
     def can_run(self, length: int) -> bool:
         """Whether sequences of that length can be run, prepared or not."""

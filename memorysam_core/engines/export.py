@@ -12,6 +12,7 @@ import torch
 from memorysam_core.checkpoint import Checkpoint, Header, digest
 from memorysam_core.contract import InputContract
 from memorysam_core.engines import aoti, onnx_files
+from memorysam_core.engines.check import refuse_wrong
 from memorysam_core.engines.eager import Eager
 from memorysam_core.engines.engine import Engine
 from memorysam_core.engines.graphs import Graph, Modules, graphs_for
@@ -52,7 +53,8 @@ def export(
         lengths: numbers of frames in a sequence; 1 to all where None.
 
     Raises:
-        ValueError: for arguments that do not go together.
+        ValueError: for arguments that do not go together, or if what was made computes something
+            else than the checkpoint; nothing is left of it then.
     """
     form = _form(out, form)
     placed = torch.device("cpu") if form == "onnx" else choose_device(device)
@@ -81,7 +83,13 @@ def export(
         onnx_files.export(out, modules, graphs, made_for)
         files = tuple(onnx_files.file_of(out, graph) for graph in graphs)
         made = Engine(onnx_files.OnnxFiles(out, made_for, modules.shapes))
-    return Exported(files, made_for, _agreement(made, modules, graphs))
+    try:
+        agreement = _agreement(made, modules, graphs)
+    except ValueError:
+        for file in files:
+            file.unlink()
+        raise
+    return Exported(files, made_for, agreement)
 
 
 def _form(out: Path, form: Form | None) -> Form:
@@ -129,16 +137,19 @@ def _graphs(form: Form, lengths: Sequence[int] | None, most: int) -> list[Graph]
 
 
 def _agreement(made: Engine, modules: Modules, graphs: Sequence[Graph]) -> float:
-    """Equal labels, as a share, of what was made and the model itself, for the longest sequence."""
-    length = max(graph.frames for graph in graphs if graph.stage == "sequence")
-    pixels, which = modules.shapes.inputs(Graph("encode", length))
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randint(0, 256, pixels.shape, dtype=torch.uint8, generator=generator)
-    pixels.copy_(noise)
-    which.copy_(torch.arange(length))
-    labels = []
+    """Equal labels, as a share, of what was made and the model itself, for the longest sequence.
+
+    Raises ValueError where what was made computes something else.
+    """
+    sequence = max(graph for graph in graphs if graph.stage == "sequence")
+    encode = Graph("encode", sequence.frames)
+    pixels, which = modules.shapes.noise(encode)
+    which.copy_(torch.arange(encode.frames))
     with torch.inference_mode():
-        for engine in (Engine(Eager(modules)), made):
-            logits, _, _ = engine.run_sequence(engine.encode(pixels, which))
-            labels.append(logits.argmax(dim=0))
-        return (labels[0] == labels[1]).double().mean().item()
+        eager = Engine(Eager(modules))
+        features, expected = made.encode(pixels, which), eager.encode(pixels, which)
+        refuse_wrong(encode, features.levels, expected.levels)
+        results, wanted = made.run_sequence(expected), eager.run_sequence(expected)
+        refuse_wrong(sequence, results, wanted)
+        labels = made.run_sequence(features)[0].argmax(dim=0)
+        return (labels == wanted[0].argmax(dim=0)).double().mean().item()

@@ -68,8 +68,7 @@ class EncodeGraph(nn.Module):
         """
         mean, std = self.mean[which], self.std[which]
         frames = (pixels.permute(0, 3, 1, 2).float() - mean) / std
-        features = self.model.encode(frames.to(self.model.no_mem_embed.dtype))
-        return features.stride4, features.stride8, features.stride16
+        return self.model.encode(frames.to(self.model.no_mem_embed.dtype)).levels
 
 
 class SequenceGraph(nn.Module):
@@ -127,10 +126,21 @@ class Shapes:
     def inputs(self, graph: Graph) -> tuple[Tensor, ...]:
         """Zeros that a graph can be traced and tried with."""
         if graph.stage == "sequence":
-            features = self.features(graph.frames)
-            return features.stride4, features.stride8, features.stride16
+            return self.features(graph.frames).levels
         pixels = torch.zeros(graph.frames, *self.size, 3, dtype=torch.uint8, device=self.device)
         return pixels, torch.zeros(graph.frames, dtype=torch.int64, device=self.device)
+
+    def noise(self, graph: Graph) -> tuple[Tensor, ...]:
+        """The like of :meth:`inputs`, random and the same each time."""
+        generator = torch.Generator().manual_seed(0)
+        if graph.stage == "sequence":
+            return tuple(
+                level.copy_(torch.randn(level.shape, generator=generator))
+                for level in self.inputs(graph)
+            )
+        pixels, which = self.inputs(graph)
+        noise = torch.randint(0, 256, pixels.shape, dtype=torch.uint8, generator=generator)
+        return pixels.copy_(noise), which
 
 
 class Modules:

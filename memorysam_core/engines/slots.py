@@ -25,7 +25,7 @@ class FeatureSlots:
         """Keeps features ``(K, ...)`` of the modalities ``which`` ``(K,)``."""
         if self._slots is None:
             self._slots = self._shapes.features(self._modalities)
-        for slot, level in zip(_levels(self._slots), _levels(features), strict=True):
+        for slot, level in zip(self._slots.levels, features.levels, strict=True):
             slot.index_copy_(0, which, level)
 
     def gather(self, which: Tensor) -> Features:
@@ -39,10 +39,6 @@ class FeatureSlots:
         if count not in self._gathered:
             self._gathered[count] = self._shapes.features(count)
         gathered = self._gathered[count]
-        for slot, level in zip(_levels(self._slots), _levels(gathered), strict=True):
+        for slot, level in zip(self._slots.levels, gathered.levels, strict=True):
             torch.index_select(slot, 0, which, out=level)
         return gathered
-
-
-def _levels(features: Features) -> tuple[Tensor, Tensor, Tensor]:
-    return features.stride4, features.stride8, features.stride16
