@@ -65,20 +65,26 @@ def run(args: argparse.Namespace) -> int:
     _check_device(args.device)
     report = machine.record(args.device) | {"quick": args.quick, "rows": [], "failed": {}}
     print(_headline(report))
-    for name in chosen:
-        print(f"\n{name}")
-        started = time.perf_counter()
-        try:
-            for row in importlib.import_module(known[name]).rows(args.device, args.quick):
-                print(_line(row), flush=True)
-                report["rows"].append({"area": name, **dataclasses.asdict(row)})
-        except Exception as error:  # reported below, and in the exit status
-            report["failed"][name] = f"{type(error).__name__}: {error}"
-            print(f"  failed: {report['failed'][name]}")
-        print(f"  ({time.perf_counter() - started:.0f} s)")
-    _write(args.out, report)
-    print(f"\nwritten to {args.out}")
+    try:
+        for name in chosen:
+            _measure(name, known[name], args, report)
+    finally:  # what is there is kept when the rest is interrupted
+        _write(args.out, report)
+        print(f"\nwritten to {args.out}")
     return 1 if report["failed"] else 0
+
+
+def _measure(name: str, module: str, args: argparse.Namespace, report: dict) -> None:
+    print(f"\n{name}")
+    started = time.perf_counter()
+    try:
+        for row in importlib.import_module(module).rows(args.device, args.quick):
+            print(_line(row), flush=True)
+            report["rows"].append({"area": name, **dataclasses.asdict(row)})
+    except Exception as error:  # reported below, and in the exit status
+        report["failed"][name] = f"{type(error).__name__}: {error}"
+        print(f"  failed: {report['failed'][name]}")
+    print(f"  ({time.perf_counter() - started:.0f} s)")
 
 
 def areas() -> dict[str, str]:

@@ -54,8 +54,8 @@ def _plan(device: str, quick: bool) -> Iterator[tuple[str, tuple[int, int], str,
     if quick:
         yield "nano", (32, 32), "fp32", every, 2
     elif device == "cpu":
-        yield "nano", (256, 448), "fp32", every, 20
-        yield "nano", (256, 448), "bf16", ("compiled", "aoti"), 20
+        yield "nano", (256, 448), "bf16", ("compiled", "aoti"), 10
+        yield "nano", (256, 448), "fp32", every, 10
     else:
         yield "base_plus", SQUARE, "bf16", ("compiled", "aoti"), 50
         yield "tiny", SQUARE, "bf16", ("compiled",), 50

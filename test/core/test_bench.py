@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from memorysam_core.bench import __main__ as runner
+from memorysam_core.bench import core, engines, sizes
 from memorysam_core.bench.row import Row
 
 
@@ -62,6 +63,20 @@ def test_an_area_that_fails_leaves_the_others_alone(areas: None, tmp_path: Path)
     assert [row["area"] for row in report["rows"]] == ["broken", "sound"]
 
 
+def test_what_was_measured_is_kept_when_the_rest_is_interrupted(
+    areas: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(device: str, quick: bool) -> Iterator[Row]:
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(sys.modules["memorysam_bench_broken"], "rows", interrupted)
+    out = tmp_path / "bench.json"
+    with pytest.raises(KeyboardInterrupt):
+        run("--only", "sound", "--only", "broken", "--out", str(out))
+    assert [row["area"] for row in json.loads(out.read_text())["rows"]] == ["sound"]
+
+
 def test_wrong_choices_are_refused_before_anything_runs(areas: None, tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
     with pytest.raises(ValueError, match="no area soud; there are sound, broken"):
@@ -80,3 +95,24 @@ def test_every_area_has_a_name_of_its_own() -> None:
     ]
     assert sorted(runner.areas().values()) == sorted(modules)
     assert "core" in runner.areas()
+
+
+def test_the_models_areas_run_at_a_small_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "_start_up", lambda: Row("process start to first label", 1.0, "s"))
+    rows = [*core.rows("cpu", True), *sizes.rows("cpu", True)]
+    named = {row.name: row for row in rows}
+    assert sum(name.startswith("saved by ") for name in named) == 3
+    assert sum("frame by frame" in name for name in named) == 2
+    assert all(row.value > 0 for row in rows)
+    stages = ["encoder", "memory attention", "decoder", "memory encoder", "labels"]
+    assert {f"  {stage}, p50" for stage in stages} < set(named)
+    assert named["one set, p50"].value >= named["  encoder, p50"].value
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_engines_area_runs_at_a_small_size() -> None:
+    rows = list(engines.rows("cpu", True))
+    equal = [row.value for row in rows if "labels equal to eager's" in row.name]
+    assert len(equal) == 3 and min(equal) >= 99.99
+    assert any(row.name == "process start to first label: compiled, warm" for row in rows)

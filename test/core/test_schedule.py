@@ -39,12 +39,20 @@ def test_equals_frame_by_frame_with_all_masks_upsampled(version: str) -> None:
     assert (ours - FrameByFrame(model)(frames)).abs().max() <= 1e-5
 
 
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 30], ids=["large_frames", "small_frames"])
 @torch.no_grad()
-def test_encoding_as_one_batch_equals_one_by_one() -> None:
+def test_encoding_as_one_batch_equals_one_by_one(
+    cache_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memorysam_core.model.CACHE_BYTES", cache_bytes)
     model, frames = small_model(), random_frames(3, 2, 3, 64, 96)
+    calls = []
+    encode = model._encode
+    monkeypatch.setattr(model, "_encode", lambda part: calls.append(len(part)) or encode(part))
     together = model.encode(frames)
+    assert calls == ([6] if cache_bytes else [1] * 6)
     for i, frame in enumerate(frames):
-        alone = model.encode(frame)
+        alone = encode(frame)
         for level in ("stride4", "stride8", "stride16"):
             difference = getattr(together[i], level) - getattr(alone, level)
             assert difference.abs().max() <= 1e-5
