@@ -8,9 +8,11 @@ between those that are wanted.
 from __future__ import annotations
 
 import tempfile
+from collections import deque
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from heapq import heappop, heappush, heapreplace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,19 +52,13 @@ class Topic:
 
 
 class Bag:
-    """A recording, to be used as a context."""
+    """A recording, to be used as a context; or several of the same time, read as one."""
 
-    def __init__(self, path: str | Path) -> None:
-        """Raises FileNotFoundError, or BagError where the path holds no storage file."""
+    def __init__(self, path: str | Path, *beside: str | Path) -> None:
+        """Raises FileNotFoundError, or BagError where a path holds no storage file."""
         self.path = Path(path)
-        if not self.path.exists():
-            raise FileNotFoundError(f"there is no bag {self.path}")
-        self._files = storage_files(self.path)
-        if not self._files:
-            raise BagError(
-                f"{self.path} is no ROS 2 bag: it holds no .mcap or .db3 file"
-                + ("; convert a ROS 1 bag first: rosbags-convert" if self._is_ros1() else "")
-            )
+        self._paths = [self.path, *map(Path, beside)]
+        self._files = [file for part in self._paths for file in _files_of(part)]
         self.warnings: list[str] = []
         """What was found wrong, in words."""
         self.topics: dict[str, Topic] = {}
@@ -73,8 +69,10 @@ class Bag:
     def __enter__(self) -> Bag:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bag-")))
-            for file in self._files:
-                self._open(file, folder, stack)
+            for number, file in enumerate(self._files):
+                own = folder / str(number)  # files of different bags may have one name
+                own.mkdir()
+                self._open(file, own, stack)
             self._stack = stack.pop_all()
         if not self._storages:
             self._stack.close()
@@ -84,7 +82,7 @@ class Bag:
         present = {file.name for file in self._files} | {
             file.name.removesuffix(".zstd") for file in self._files
         }
-        for name in listed_files(self.path):
+        for name in (name for path in self._paths for name in listed_files(path)):
             if name not in present:
                 self.warnings.append(f"{name} is listed in metadata.yaml, but missing")
         return self
@@ -92,6 +90,10 @@ class Bag:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
         self._storages.clear()
+
+    def again(self) -> Bag:
+        """The same recording, to be read beside this."""
+        return Bag(*self._paths)
 
     @property
     def start_ns(self) -> int:
@@ -116,13 +118,26 @@ class Bag:
     ) -> Iterator[RawMessage]:
         """Messages of the given topics (all), recorded from ``start_ns`` to before ``stop_ns``.
 
-        In the order in which they were recorded, file by file.
+        In the order in which they were recorded, also where files overlap in time.
         """
         wanted = set(self.topics if topics is None else topics)
-        for storage in self._storages:
-            for topic, msgtype, time_ns, data in storage.messages(wanted, start_ns, stop_ns):
-                if self.topics[topic].msgtype == msgtype:
-                    yield RawMessage(topic, msgtype, time_ns, unpack_message(data))
+        waiting = deque(self._storages)  # a file is opened when its time has come
+        heads: list[tuple[int, int, _Message, Iterator[_Message]]] = []
+        while waiting or heads:
+            while waiting and (not heads or waiting[0].start_ns <= heads[0][0]):
+                rest = waiting.popleft().messages(wanted, start_ns, stop_ns)
+                if (head := next(rest, None)) is not None:
+                    number = len(self._storages) - len(waiting)
+                    heappush(heads, (head[2], number, head, rest))
+            if not heads:
+                continue
+            _, number, (topic, msgtype, time_ns, data), rest = heads[0]
+            if self.topics[topic].msgtype == msgtype:
+                yield RawMessage(topic, msgtype, time_ns, unpack_message(data))
+            if (head := next(rest, None)) is not None:
+                heapreplace(heads, (head[2], number, head, rest))
+            else:
+                heappop(heads)
 
     def deserialise(self, raw: RawMessage) -> Any:
         """The message, for :mod:`memorysam_ros.conversions`.
@@ -138,9 +153,6 @@ class Bag:
                 f"a message of {raw.topic} at {raw.time_ns} ns, {len(raw.data)} bytes, is no "
                 f"{raw.msgtype}: {error}"
             ) from error
-
-    def _is_ros1(self) -> bool:
-        return self.path.suffix == ".bag" or (self.path.is_dir() and any(self.path.glob("*.bag")))
 
     def _open(self, file: Path, folder: Path, stack: ExitStack) -> None:
         try:
@@ -176,6 +188,23 @@ class Bag:
                     )
 
 
+def _files_of(path: Path) -> list[Path]:
+    if not path.exists():
+        raise FileNotFoundError(f"there is no bag {path}")
+    files = storage_files(path)
+    if not files:
+        is_ros1 = path.suffix == ".bag" or (path.is_dir() and any(path.glob("*.bag")))
+        raise BagError(
+            f"{path} is no ROS 2 bag: it holds no .mcap or .db3 file"
+            + ("; convert a ROS 1 bag first: rosbags-convert" if is_ros1 else "")
+        )
+    return files
+
+
+_Message = tuple[str, str, int, bytes]
+"""Topic, type, time and bytes."""
+
+
 class _Storage(Protocol):
     """One file of a bag."""
 
@@ -185,8 +214,8 @@ class _Storage(Protocol):
 
     def messages(
         self, topics: set[str], start_ns: int | None, stop_ns: int | None
-    ) -> Iterator[tuple[str, str, int, bytes]]:
-        """Topic, type, time and bytes."""
+    ) -> Iterator[_Message]:
+        """In order of time."""
         ...
 
 
@@ -218,7 +247,7 @@ class _Indexed:
 
     def messages(
         self, topics: set[str], start_ns: int | None, stop_ns: int | None
-    ) -> Iterator[tuple[str, str, int, bytes]]:
+    ) -> Iterator[_Message]:
         chosen = [c for c in self._reader.connections if c.topic in topics]
         if not chosen:
             return
@@ -241,7 +270,7 @@ class _Scanned:
 
     def messages(
         self, topics: set[str], start_ns: int | None, stop_ns: int | None
-    ) -> Iterator[tuple[str, str, int, bytes]]:
+    ) -> Iterator[_Message]:
         first = 0 if start_ns is None else start_ns
         last = 1 << 63 if stop_ns is None else stop_ns
         for number, time_ns, data in self._scan.messages():

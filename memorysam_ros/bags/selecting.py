@@ -14,6 +14,7 @@ from memorysam_ros.parameters import Parameters, from_values
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Declares what :func:`selection`, :func:`inputs` and :func:`parameters` read."""
+    add_beside(parser)
     parser.add_argument(
         "--topic",
         action="append",
@@ -37,6 +38,17 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--calibration", metavar="FILE", help="extrinsics and intrinsics, as YAML")
     parser.add_argument("--params-file", metavar="FILE", help="the node's parameters")
+
+
+def add_beside(parser: argparse.ArgumentParser) -> None:
+    """Declares what lets several bags be read as one."""
+    parser.add_argument(
+        "--beside",
+        action="append",
+        default=[],
+        metavar="BAG",
+        help="another bag of the same time, such as that of a sensor recorded on its own",
+    )
 
 
 def selection(args: argparse.Namespace) -> Selection:

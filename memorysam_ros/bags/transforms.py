@@ -86,7 +86,7 @@ class BagTransforms:
         topics = _topics(self._bag, False)
         if not topics:
             return iter(())
-        return self._stack.enter_context(Bag(self._bag.path)).messages(topics, max(0, start_ns))
+        return self._stack.enter_context(self._bag.again()).messages(topics, max(0, start_ns))
 
     def _of(self, raw: RawMessage) -> list[StampedTransform]:
         try:

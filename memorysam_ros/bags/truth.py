@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +38,8 @@ class Truth:
     truth was recorded before or after the sensors.
     """
 
-    def __init__(self, path: str | Path, topic: str) -> None:
-        self._bag = Bag(path)
+    def __init__(self, path: str | Path, topic: str, beside: Sequence[str | Path] = ()) -> None:
+        self._bag = Bag(path, *beside)
         self._topic = topic
 
     def __enter__(self) -> Truth:

@@ -46,9 +46,9 @@ def rows(device: str, quick: bool) -> Iterator[Row]:
         decoded = sets / _seconds(lambda: decode(bag))
         drawn = sets / _seconds(lambda: replay(bag))
         written = sets / _seconds(lambda: replay(bag, Path(folder, "out")))
-        before_mb = _resident_mb()
+        before_mb = resident_mb()
         replay(long)
-        growth_mb = _resident_mb() - before_mb
+        growth_mb = resident_mb() - before_mb
     yield Row("bag decoded", decoded, "sets/s", sizes)
     yield Row("bag replayed", drawn, "sets/s", "matched and drawn")
     yield Row("bag replayed and written", written, "sets/s", "labels, colours, overlay, points")
@@ -111,6 +111,7 @@ def _seconds(work: Callable[[], None]) -> float:
     return time.perf_counter() - began
 
 
-def _resident_mb() -> float:
+def resident_mb() -> float:
+    """Memory of this process that is in use."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(status.split("VmRSS:")[1].split()[0]) / 1024

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
     part, root = selection(args), Path(args.dataset)
     with ExitStack() as stack:
-        bag = stack.enter_context(Bag(args.bag))
+        bag = stack.enter_context(Bag(args.bag, *args.beside))
         found = inputs(args, bag)
         if "image" not in found:
             raise BagError(f"{bag.path} has no colour images; say where: --topic image:=TOPIC")
@@ -59,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
         values = parameters(args, bag, found, output_size="network")
         transforms = stack.enter_context(BagTransforms(bag, values.tf_timeout))
         pipeline = Pipeline(drawing, values, transforms)
-        truth = stack.enter_context(Truth(args.bag, args.labels)) if args.labels else None
+        truth = None
+        if args.labels:
+            truth = stack.enter_context(Truth(args.bag, args.labels, args.beside))
         root.mkdir(parents=True, exist_ok=True)
         hidden = stack.enter_context(tempfile.TemporaryDirectory(prefix=".export.", dir=root))
         export = Export(

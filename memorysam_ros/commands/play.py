@@ -13,7 +13,10 @@ import sys
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
+    from memorysam_ros.bags.selecting import add_beside
+
     parser.add_argument("bag", help="folder or file of a rosbag2, sqlite3 or mcap")
+    add_beside(parser)
     parser.add_argument("--topics", nargs="+", metavar="TOPIC", help="only these")
     parser.add_argument("--rate", type=float, default=1.0, metavar="R", help="speed (1)")
     parser.add_argument("--loop", action="store_true", help="begin anew at the end")
@@ -46,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.rate <= 0 or args.clock < 0:
         raise ValueError(f"rate is {args.rate:g} and clock {args.clock:g}; give rates above 0")
-    with Bag(args.bag) as bag, ros_session("memorysam_play", args.ros_args) as node:
+    with Bag(args.bag, *args.beside) as bag, ros_session("memorysam_play", args.ros_args) as node:
         player = Player(node, bag, args.topics, args.clock)
         for warning in bag.warnings:
             print(f"memorysam play: {warning}", file=sys.stderr)

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     output = Path(args.output or f"{Path(args.bag).resolve().stem}_labels")
     if output.exists():
         raise FileExistsError(f"{output} exists already; remove it or give another --output")
-    with Bag(args.bag) as bag:
+    with Bag(args.bag, *args.beside) as bag:
         for warning in bag.warnings:
             print(f"memorysam replay: {warning}", file=sys.stderr)
         found = inputs(args, bag)
@@ -89,7 +89,9 @@ def _write(
     length_s = min((replay.bag.end_ns - replay.bag.start_ns) / 1e9 - args.start, args.duration)
     with ExitStack() as stack:
         folder = stack.enter_context(whole_folder(output))
-        truth = stack.enter_context(Truth(args.bag, args.labels)) if args.labels else None
+        truth = None
+        if args.labels:
+            truth = stack.enter_context(Truth(args.bag, args.labels, args.beside))
         bar = stack.enter_context(
             tqdm(
                 total=round(length_s, 2),

@@ -97,6 +97,28 @@ def test_split_bags_are_read_in_order_of_time(tmp_path, storage):
         assert numbers(bag) == [7]
 
 
+def test_bags_of_the_same_time_are_read_as_one(tmp_path):
+    """Three recorders: one of them starts late, none knows of the others."""
+    times = {"a": range(0, 100, 2), "b": range(1, 100, 2), "c": range(60, 140, 5)}
+    for name, own in times.items():
+        with BagWriter(tmp_path / name, "sqlite3" if name == "b" else "mcap") as writer:
+            for at in own:
+                header = writer.messages.header(at, name)
+                writer.write(f"/{name}", header, SECOND + at)
+    with Bag(*(tmp_path / name for name in times)) as bag:
+        found = [(raw.time_ns - SECOND, raw.topic[1:]) for raw in bag.messages()]
+        assert found == sorted((at, name) for name, own in times.items() for at in own)
+        assert (bag.start_ns, bag.end_ns, bag.count) == (SECOND, SECOND + 135, 116)
+        with bag.again() as other:
+            assert [raw.time_ns for raw in other.messages({"/c"})] == [
+                raw.time_ns for raw in bag.messages({"/c"})
+            ]
+        late = [raw.topic for raw in bag.messages(None, SECOND + 97, SECOND + 101)]
+        assert late == ["/b", "/a", "/b", "/c"]
+    with pytest.raises(FileNotFoundError, match="there is no bag .*nowhere"):
+        Bag(tmp_path / "a", tmp_path / "nowhere")
+
+
 # --- quirks of the field
 
 

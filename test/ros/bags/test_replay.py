@@ -16,6 +16,7 @@ from memorysam_ros.bags import Bag, BagWriter
 from memorysam_ros.bags.replay import Drop, Replay, Selection
 from memorysam_ros.bags.topics import find
 from memorysam_ros.bags.transforms import BagTransforms
+from memorysam_ros.bench import replay as bench_replay
 from memorysam_ros.parameters import from_values
 from memorysam_ros.pipeline import Pipeline
 
@@ -23,9 +24,10 @@ from .conftest import MAKE, MS, SENSORS, START_NS, stamps, truth_at, write_drive
 
 
 def replayed(path, given=(), values=(), **selection):
-    """The moments of a bag under the fake model."""
+    """The moments of a bag, or of several beside each other, under the fake model."""
+    paths = path if isinstance(path, tuple) else (path,)
     parameters = from_values({"event.source": "image", **dict(values)})
-    with Bag(path) as bag, BagTransforms(bag, parameters.tf_timeout) as transforms:
+    with Bag(*paths) as bag, BagTransforms(bag, parameters.tf_timeout) as transforms:
         given = {"events": SENSORS["event"][3], **dict(given)}
         inputs = find((t for t in bag.topics.values() if "truth" not in t.name), given)
         pipeline = Pipeline(fake_model.FakeModel(), parameters, transforms)
@@ -196,20 +198,14 @@ def test_the_kitti_recording(shared_data):
 
 
 def test_recorded_event_packets_beside_a_camera(shared_data, tmp_path):
-    with (
-        Bag(shared_data / "event_packets" / "test_events_1") as bag,
-        BagWriter(tmp_path / "bag") as writer,
-    ):
-        lines = [(raw.time_ns, raw) for raw in bag.messages()]
+    events = shared_data / "event_packets" / "test_events_1"
+    with Bag(events) as bag, BagWriter(tmp_path / "camera") as writer:
         for time_ns in range(bag.start_ns, bag.end_ns, 100 * MS):
-            lines.append((time_ns, None))
-        for time_ns, raw in sorted(lines, key=lambda line: line[0]):
-            if raw is None:
-                writer.write("/camera/image_raw", scene.message_at("image", time_ns, MAKE), time_ns)
-            else:
-                writer.write_raw(raw.topic, raw.msgtype, raw.data, time_ns)
+            writer.write("/camera/image_raw", scene.message_at("image", time_ns, MAKE), time_ns)
     moments, replay = replayed(
-        tmp_path / "bag", {"events": "/event_camera/events"}, {"event.source": "packets"}
+        (tmp_path / "camera", events),
+        {"events": "/event_camera/events"},
+        {"event.source": "packets"},
     )
     assert len(moments) == 21
     assert replay.pipeline.lost_packets == 0
@@ -217,6 +213,30 @@ def test_recorded_event_packets_beside_a_camera(shared_data, tmp_path):
     assert len(with_events) >= 19
     fired = [int((m.result.frames["event"] > 0).any(2).sum()) for m in with_events[1:]]
     assert min(fired) > 20, fired  # of 32 x 64 pixels
+
+
+def test_the_real_recording_s_report_says_plainly_what_was_missing(
+    shared_data, checkpoint, tmp_path, capsys
+):
+    output = tmp_path / "out"
+    assert main(["replay", checkpoint, str(shared_data / "kitti_bag"), "-o", str(output)]) == 0
+    told = capsys.readouterr().out
+    assert "2 of 2 sets labelled" in told and "depth  no topic in the bag" in told
+    page = (output / "report.html").read_text(encoding="utf-8")
+    for name in ("depth", "events"):
+        assert f"{name} was missing throughout: the bag has no topic of it" in page
+    for name in ("camera", "LiDAR"):
+        assert f"{name} was missing" not in page
+
+
+def test_memory_does_not_grow_with_the_bag(tmp_path):
+    """Each set is 2.6 MB of messages."""
+    bench_replay.write_drive(tmp_path / "short.mcap", 5)
+    bench_replay.write_drive(tmp_path / "long.mcap", 50)
+    bench_replay.replay(tmp_path / "short.mcap", tmp_path / "warm")
+    before_mb = bench_replay.resident_mb()
+    bench_replay.replay(tmp_path / "long.mcap", tmp_path / "out")
+    assert bench_replay.resident_mb() - before_mb < 40
 
 
 # --- the command
