@@ -93,6 +93,8 @@ def _diagnostics(summary: dict[str, Any]) -> tuple[Entry, ...]:
             entries.append(Entry(name, "warn", share, missed))
         else:
             entries.append(Entry(name, "ok", f"{sensor['topic']}, in every set"))
+    for why, count in summary["unusable"].items():
+        entries.append(Entry("sets", "error", f"{count} could not be labelled: {why}"))
     for topic, count in summary["broken_messages"].items():
         first = summary["first_errors"][topic]
         entries.append(

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from memorysam_ros.bags.filmstrip import Filmstrip
 from memorysam_ros.bags.reader import Bag
 from memorysam_ros.bags.replay import SECOND_NS, Moment, Replay
+from memorysam_ros.bags.tally import Tally
 from memorysam_ros.bags.topics import TRANSFORMS
 from memorysam_ros.bags.truth import Comparison, Truth, at_size
 from memorysam_ros.bags.writer import BagWriter
@@ -24,6 +22,8 @@ if TYPE_CHECKING:
     from memorysam_ros.bags.video import Video
 
 NODE = "/segment_node"
+SETS = "sets.jsonl"
+"""A line of JSON for each set."""
 WRITTEN = ("output/labels", "output/confidence", "output/color", "output/overlay", "output/points")
 """The node's topics that are always written."""
 DEBUG = ("output/organized_points", "debug/depth_frame", "debug/events_frame", "debug/lidar_frame")
@@ -54,7 +54,8 @@ class Results:
         length_s = min(replay.selection.duration_s, (replay.bag.end_ns - start_ns) / SECOND_NS)
         self._filmstrip = Filmstrip(space)
         self._comparison = Comparison(space)
-        self._moments: list[dict[str, Any]] = []
+        self._tally = Tally(pipeline.sensors)
+        self._sets_file = folder / SETS
         self._length_s = length_s
         self._began = time.perf_counter()
         info = writer.messages.label_info(writer.messages.header(start_ns, ""), space)
@@ -71,7 +72,8 @@ class Results:
             "missing": dict(moment.matched.missing),
         }
         if result is None:
-            self._moments.append({**line, "sensors": [], "unusable": moment.why})
+            self._tally.add_unusable(moment.why)
+            self._note({**line, "sensors": [], "unusable": moment.why})
             return
         for topic in self._topics:
             message = TOPICS[topic][1](
@@ -95,12 +97,13 @@ class Results:
             self._report.add(moment.time_s, result, labels, ids, condition)
         if self._video is not None:
             self._video.add(moment.time_s, result, ids, _caption(line))
-        self._moments.append(line)
+        self._tally.add(line["sensors"], line["missing"], line["troubles"], line["ms"])
+        self._note(line)
 
     def finish(self, facts: dict[str, str]) -> dict[str, Any]:
         """Writes filmstrip, summary and report; returns the summary."""
         seconds = time.perf_counter() - self._began
-        replay, labelled = self._replay, [m for m in self._moments if "unusable" not in m]
+        replay, tally = self._replay, self._tally
         self._filmstrip.save(self._folder / "filmstrip.png")
         summary = {
             "bag": str(replay.bag.path),
@@ -108,24 +111,28 @@ class Results:
             "warnings": replay.bag.warnings,
             "model": facts,
             "inputs": dict(replay.inputs),
-            "sensors": _attendance(replay, labelled),
-            "sets": len(self._moments),
-            "labelled": len(labelled),
+            "sensors": tally.attendance(replay.inputs),
+            "sets": tally.sets,
+            "labelled": tally.labelled,
+            "unusable": tally.unusable.most(),
             "counts": dict(sorted(replay.pipeline.matcher.counts.items())),
             "broken_messages": dict(replay.broken),
             "first_errors": dict(replay.first_errors),
             "lost_event_packets": replay.pipeline.lost_packets,
             "seconds": seconds,
             "real_time_factor": self._length_s / seconds if seconds else 0.0,
-            "milliseconds": _spread(labelled),
+            "milliseconds": tally.milliseconds(),
             "metrics": self._comparison.to_dict(),
-            "moments": self._moments,
         }
         if self._report is not None:
             self._report.write(self._folder / "report.html", summary)
         text = json.dumps(summary, indent=1)
         (self._folder / "replay.json").write_text(text + "\n", encoding="utf-8")
         return summary
+
+    def _note(self, line: dict[str, Any]) -> None:
+        with self._sets_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
 
     def _copy_transforms(self, bag: Bag, time_ns: int) -> None:
         """So that viewers can place points and images."""
@@ -154,6 +161,7 @@ def text(summary: dict[str, Any]) -> str:
         share = f"in {sensor['sets']} of {summary['labelled']} sets"
         lines.append(f"  {name:6} {sensor['topic']}: {share}")
         lines += [f"         {count} x {why}" for why, count in sensor["why_not"].items()]
+    lines += [f"  {count} sets without labels: {why}" for why, count in summary["unusable"].items()]
     # What is missing is told by sensor above.
     told = {k: n for k, n in summary["counts"].items() if not k.endswith(": missing")}
     lines += [f"  {what}: {count}" for what, count in told.items()]
@@ -186,39 +194,3 @@ def _told(result: Result) -> dict[str, Any]:
         "ms": {stage: ns / 1e6 for stage, ns in result.times_ns.items()},
         "confidence": float(result.segmentation.confidence.mean()) / 255,
     }
-
-
-def _attendance(replay: Replay, moments: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """For each sensor of the checkpoint: its topic, in how many sets it was, and why not."""
-    topics = {"image": "image", "depth": "depth", "event": "events", "lidar": "points"}
-    attendance = {}
-    for sensor in replay.pipeline.sensors:
-        reasons: Counter[str] = Counter()
-        for moment in moments:
-            if sensor not in moment["sensors"]:
-                why = moment["troubles"].get(sensor) or moment["missing"].get(sensor, "")
-                reasons[_kind_of(why)] += 1
-        attendance[sensor] = {
-            "topic": replay.inputs.get(topics[sensor]),
-            "sets": sum(sensor in moment["sensors"] for moment in moments),
-            "why_not": dict(reasons.most_common(5)),
-        }
-    return attendance
-
-
-def _kind_of(why: str) -> str:
-    """The reason without its figures where it is one of time, so that equal ones count together."""
-    for kind in ("silent for", "nearest is"):
-        if why.startswith(kind):
-            return {"silent for": "silent", "nearest is": "out of tolerance"}[kind]
-    return why
-
-
-def _spread(moments: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    stages = moments[0]["ms"] if moments else {}
-    spread = {}
-    for stage in stages:
-        values = np.array([moment["ms"][stage] for moment in moments])
-        p50, p95 = np.percentile(values, [50, 95])
-        spread[stage] = {"p50": float(p50), "p95": float(p95), "max": float(values.max())}
-    return spread

@@ -301,6 +301,14 @@ def test_the_command(drive, checkpoint, tmp_path, monkeypatch, capsys):
     assert summary["sensors"]["lidar"]["sets"] == 7
     assert summary["sensors"]["image"]["topic"] == "/front/image_raw"
 
+    lines = (tmp_path / "drive_labels" / "sets.jsonl").read_text().splitlines()
+    sets = [json.loads(line) for line in lines]
+    assert [one["stamp_ns"] for one in sets] == list(found)
+    assert [("lidar" in one["sensors"]) for one in sets] == [True] * 4 + [False] * 3 + [True] * 3
+    assert sum(summary["sensors"]["lidar"]["why_not"].values()) == 3
+    median = np.median([one["ms"]["model"] for one in sets])
+    assert summary["milliseconds"]["model"]["p50"] == pytest.approx(median)
+
     with Bag("drive_labels/bag") as bag:
         counts = {name.removeprefix("/segment_node/"): t.count for name, t in bag.topics.items()}
     images = ("output/labels", "output/confidence", "output/color", "output/overlay")
