@@ -43,6 +43,7 @@ INSTALL = {
     "rclpy": "source a ROS 2 installation, or pip install '.[ros]'",
     "rosbags": "pip install '.[bags]'",
     "av": "pip install '.[viz]'",
+    "foxglove": "pip install '.[viz]'",
     "jinja2": "pip install '.[viz]'",
     "matplotlib": "pip install '.[viz]'",
     "onnx": "pip install '.[onnx]'",

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from memorysam_ros.bags.topics import find
 from .conftest import truth_at, write_drive
 from .test_replay import replayed
 
+ROOT = Path(__file__).resolve().parents[3]
 RENAMED = {
     "/front/image_raw": "/segment_node/input/image",
     "/front/camera_info": "/segment_node/input/camera_info",
@@ -30,7 +32,19 @@ PARAMETERS = {"matching.deadline": 1.0, "matching.silent_after": 5.0}
 """A busy machine may be late, but not that late."""
 
 
-def test_labels_of_node_and_replay_and_the_score_of_them(tmp_path, repository, checkpoint):
+def start(*words, **options) -> subprocess.Popen:
+    """One of our commands."""
+    return subprocess.Popen(
+        [sys.executable, "-u", "-m", "memorysam_core.cli", *map(str, words)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def test_labels_of_node_and_replay_and_the_score_of_them(tmp_path, checkpoint):
     drive = write_drive(tmp_path / "plain", seconds=2.0)
     with Bag(drive) as bag, BagWriter(tmp_path / "drive.mcap") as writer:
         for raw in bag.messages():
@@ -40,15 +54,6 @@ def test_labels_of_node_and_replay_and_the_score_of_them(tmp_path, repository, c
     with Bag(tmp_path / "drive.mcap") as bag:
         sensors = (topic for topic in bag.topics.values() if topic.name != "/truth/labels")
         assert sorted(find(sensors, {}).values()) == sorted(RENAMED.values())
-
-    def start(*words) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, "-u", "-m", "memorysam_core.cli", *map(str, words)],
-            cwd=repository,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
 
     node = rig.NodeProcess(tmp_path, **PARAMETERS)
     recorder = start("record", LABELS, "-o", tmp_path / "labels")
@@ -99,3 +104,17 @@ def test_labels_of_node_and_replay_and_the_score_of_them(tmp_path, repository, c
     assert 0 < scores["milliseconds"]["camera to labels"]["p50"] < 1100
     page = (tmp_path / "scores" / "report.html").read_text()
     assert "The live node on drive.mcap" in page and "sensor lidar" in page
+
+
+@pytest.mark.parametrize("wrong", ["/nowhere", ""])
+def test_a_score_of_nothing_leaves_nothing(drive, checkpoint, tmp_path, wrong):
+    output = tmp_path / "scores"
+    words = ["--labels", wrong or "/truth/labels", "-o", output]
+    scorer = start("score", checkpoint, drive, *words, stderr=subprocess.PIPE)
+    if not wrong:
+        assert "listening to /segment_node" in scorer.stdout.readline()
+        scorer.send_signal(signal.SIGINT)
+    _, complaint = scorer.communicate(timeout=60)
+    assert scorer.returncode == 2
+    assert ("no topic /nowhere of label images" if wrong else "published no labels") in complaint
+    assert list(tmp_path.iterdir()) == []
