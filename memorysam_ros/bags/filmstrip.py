@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from memorysam_core.labels import LabelSpace
-from memorysam_ros.bags.tiles import labels_over_image, tiles
+from memorysam_ros.bags.tiles import labels_over_image, note_of, tiles, write_note
 from memorysam_ros.pipeline import SENSORS
 from memorysam_ros.result import Result
 
@@ -60,7 +60,5 @@ class Filmstrip:
                 corner = (_GAP_PX + x * step_x, _GAP_PX + y * step_y)
                 if name in column:
                     sheet.paste(Image.fromarray(column[name]), corner)
-                note = name if name in column else f"no {name}"
-                at = (corner[0] + 5, corner[1] + 3)
-                pen.text(at, note, fill="white", stroke_width=1, stroke_fill="black")
+                write_note(pen, corner, note_of(name, name in column))
         sheet.save(path)

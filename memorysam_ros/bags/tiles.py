@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from memorysam_core.frames import resize
 from memorysam_core.frames.arrays import tensor_of
 from memorysam_core.frames.readings import ImageReading
 from memorysam_core.labels import LabelSpace
 from memorysam_core.report.pictures import shown, small
+from memorysam_core.report.words import title
 from memorysam_ros.result import Result
 
 OPACITY = 0.6
@@ -31,6 +32,23 @@ def tiles(
     All are of ``size`` (height, width); what is missing has no picture.
     """
     return dict(_tiles(result, truth, space, size))
+
+
+def write_note(
+    pen: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, size_px: int = 13
+) -> None:
+    """Writes a line of text into a corner of a picture, readable on any ground."""
+    try:
+        font = ImageFont.load_default(size_px)
+    except TypeError:  # Pillow before 10.1 has one size
+        font = ImageFont.load_default()
+    at = corner[0] + 5, corner[1] + 2
+    pen.text(at, text, font=font, fill="white", stroke_width=1, stroke_fill="black")
+
+
+def note_of(name: str, is_there: bool) -> str:
+    """What is written into a picture, or where it would be."""
+    return title(name) if is_there else f"no {title(name)}"
 
 
 def _tiles(

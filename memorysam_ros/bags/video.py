@@ -12,11 +12,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from memorysam_core.labels import LabelSpace
-from memorysam_ros.bags.tiles import labels_over_image, tiles
+from memorysam_ros.bags.tiles import labels_over_image, note_of, tiles, write_note
 from memorysam_ros.result import Result
 
 WIDTH_PX, MOST_HEIGHT_PX = 1280, 720
 """Of the labels; the pictures below them come on top of that."""
+_CAPTION_PX = 22
 _TICK = Fraction(1, 1000)
 _NOMINAL_HZ = 10
 _CODEC = {"crf": "24", "preset": "veryfast"}
@@ -72,14 +73,12 @@ class Video:
     def _picture(self, result: Result, truth: np.ndarray | None, caption: str) -> np.ndarray:
         sheet = Image.new("RGB", (self._stream.width, self._stream.height))
         sheet.paste(Image.fromarray(labels_over_image(result, self._main_size)))
-        notes = [(caption, (0, 0))]
+        pen = ImageDraw.Draw(sheet)
+        write_note(pen, (4, 2), caption, _CAPTION_PX)
         found = tiles(result, truth, self._space, self._tile_size)
         for column, name in enumerate(self._below):
             corner = column * self._tile_size[1], self._main_size[0]
             if name in found:
                 sheet.paste(Image.fromarray(found[name]), corner)
-            notes.append((name if name in found else f"no {name}", corner))
-        pen = ImageDraw.Draw(sheet)
-        for text, (x, y) in notes:
-            pen.text((x + 6, y + 4), text, fill="white", stroke_width=1, stroke_fill="black")
+            write_note(pen, corner, note_of(name, name in found))
         return np.asarray(sheet)
