@@ -69,7 +69,7 @@ class Accountant:
         played from ``start_ns`` on, ``rate`` times as fast as it was recorded.
         """
         self._bag, self._truth, self._rate, self._zero_ns = bag, truth, rate, zero_ns
-        self._sets_in = sum(1 for _ in bag.messages({image_topic}, start_ns))
+        self._sets_in = 0
         self._images = bag.messages({image_topic}, start_ns)
         self._image: Any = None
         self._image_ns = self._recorded_ns = self._settled_ns = 0
@@ -91,6 +91,7 @@ class Accountant:
     def finish(self) -> Account:
         """Nothing will come any more."""
         self._settle(0)
+        self._sets_in += sum(1 for _ in self._images)
         return Account(self._collector, self._sets_in, self._labelled)
 
     def _said(self, message: Any) -> _Said:
@@ -129,6 +130,7 @@ class Accountant:
 
     def _seek_image(self, stamp_ns: int) -> None:
         while self._image_ns < stamp_ns and (raw := next(self._images, None)) is not None:
+            self._sets_in += 1
             self._image = self._bag.deserialise(raw)
             self._recorded_ns = raw.time_ns
             self._image_ns = conversions.stamp_ns(self._image) or raw.time_ns
