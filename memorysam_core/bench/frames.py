@@ -17,7 +17,7 @@ from memorysam_core.frames.depth import register
 from memorysam_core.frames.draw import Frame, draw
 from memorysam_core.frames.evt3 import Evt3Decoder
 from memorysam_core.frames.hha import draw_hha
-from memorysam_core.frames.raster import nearest_in_pixel
+from memorysam_core.frames.raster import farthest, keep_nearest
 from memorysam_core.frames.readings import DepthReading, EventsReading, PointsReading
 from memorysam_core.representations import EventPolarity, EventTimeSurface, Hha, LidarRange
 
@@ -79,7 +79,9 @@ def _projection(device: str, repeats: int) -> Iterator[Row]:
 def _ours(reading: PointsReading) -> Work:
     def work() -> torch.Tensor:
         view = lidar.look(reading, CAMERA, _device_of(reading), find_occluded=False)
-        return nearest_in_pixel(view.pixel, view.xyz[:, 2], view.visible, SIZE[0] * SIZE[1])
+        depth = farthest(SIZE[0] * SIZE[1], view.pixel.device)
+        keep_nearest(depth, view.pixel, view.xyz[:, 2])
+        return depth
 
     return work
 

@@ -54,3 +54,13 @@ def indices_where(mask: Tensor) -> Tensor:
     if mask.device.type == "cpu":
         return torch.from_numpy(np.flatnonzero(mask.numpy()))
     return mask.nonzero().squeeze(1)
+
+
+def bytes_of(mask: Tensor) -> Tensor:
+    """255 where a mask is true, else 0; uint8 of the same shape."""
+    return mask.view(torch.uint8).neg()
+
+
+def selected(index: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
+    """The entries ``index`` ``(K,)`` of each column ``(N,)``."""
+    return tuple(column.index_select(0, index) for column in columns)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from memorysam_core.frames import resize
-from memorysam_core.frames.arrays import DeviceLike, indices_where, tensor_of
-from memorysam_core.frames.camera import Camera, ray_tensor
+from memorysam_core.frames import resize, warping
+from memorysam_core.frames.arrays import DeviceLike, between, bytes_of, tensor_of
+from memorysam_core.frames.camera import Camera
 from memorysam_core.frames.readings import DepthReading
 from memorysam_core.representations import Hha, LogDepth
 
-_SPACING_PX = 0.7
-"""Depth samples are made to fall at least this dense, so that no pixel between them stays empty."""
-_ONE_SURFACE = 0.05
-"""Part of the distance within which neighbouring samples are joined by interpolation."""
+_LEAST_M = 1e-30
+"""Above 0, and far below any depth."""
+_BLOCK = 1 << 17
+"""Pixels that are worked on at a time, which all steps then find in the processor's cache."""
 
 
 def grey_from_metres(metres: Tensor, how: LogDepth | Hha) -> Tensor:
@@ -27,10 +25,18 @@ def grey_from_metres(metres: Tensor, how: LogDepth | Hha) -> Tensor:
     ``floor(255 * clamp(1 + ln(z / far_m) / log_range, floor, 1))``; what is not a positive finite
     number (REP-117) becomes ``invalid_level``.
     """
-    valid = (metres > 0) & torch.isfinite(metres)
-    fraction = torch.log(metres * (1 / how.far_m)).mul_(1 / how.log_range).add_(1)
-    level = fraction.clamp_(how.floor, 1).mul_(255).to(torch.uint8)
-    return level.masked_fill_(~valid, how.invalid_level)
+    grey = torch.empty(metres.shape, dtype=torch.uint8, device=metres.device)
+    blocks = zip(metres.reshape(-1).split(_BLOCK), grey.view(-1).split(_BLOCK), strict=True)
+    for part, level in blocks:
+        # The logarithm of what is no number would take ten times as long.
+        number = part.nan_to_num(nan=1, posinf=1, neginf=1).clamp_(min=_LEAST_M)
+        fraction = number.mul_(1 / how.far_m).log_().mul_(1 / how.log_range).add_(1)
+        level.copy_(fraction.clamp_(how.floor, 1).mul_(255))
+        valid = bytes_of(between(part, _LEAST_M, math.inf))
+        level &= valid
+        if how.invalid_level:
+            level |= ~valid & how.invalid_level
+    return grey
 
 
 def metres_from_grey(grey: Tensor, how: LogDepth | Hha) -> Tensor:
@@ -48,33 +54,16 @@ def register(reading: DepthReading, camera: Camera, device: DeviceLike = "cpu") 
     more, surfaces are sampled more densely first, and never joined across a step in depth.
     """
     metres = tensor_of(reading.metres, device, torch.float32)
-    metres = metres.masked_fill(~((metres > 0) & torch.isfinite(metres)), torch.nan)
     size = (camera.height, camera.width)
     if reading.camera is None or _same_view(reading, camera):
+        metres = metres.masked_fill(~between(metres, _LEAST_M, math.inf), torch.nan)
         return resize.nearest(metres, size)
-
-    finer = max(camera.fx / reading.camera.fx, camera.fy / reading.camera.fy) / _SPACING_PX
-    factor = max(1, math.ceil(finer))
-    height, width = metres.shape
-    dense = reading.camera.resized(width * factor, height * factor)
-    z = _densified(metres, factor).view(-1)
-    xyz = _ray_planes(dense, str(device)) * z  # (3, N); NaN where there is no depth
+    camera_from_depth = torch.eye(4)
     if reading.camera_from_depth is not None:
-        camera_from_depth = tensor_of(reading.camera_from_depth, device, torch.float32)
-        xyz = camera_from_depth[:3, :3] @ xyz + camera_from_depth[:3, 3:]
-    u, v, inside, _ = camera.project_parts(*xyz)
-    kept = indices_where(inside)
-    column, row = u.index_select(0, kept).int(), v.index_select(0, kept).int()
-    pixel = (row * camera.width + column).long()
-    nearest = torch.full((size[0] * size[1],), torch.inf, device=device)
-    nearest.scatter_reduce_(0, pixel, xyz[2].index_select(0, kept), "amin")
-    return nearest.masked_fill_(torch.isinf(nearest), torch.nan).view(size)
-
-
-@lru_cache(maxsize=2)
-def _ray_planes(camera: Camera, device: str) -> Tensor:
-    """The rays of all pixels, ``(3, N)``."""
-    return ray_tensor(camera, device).reshape(-1, 3).T.contiguous()
+        camera_from_depth = tensor_of(reading.camera_from_depth, "cpu", torch.float32)
+    nearness = metres.reciprocal().nan_to_num_(nan=0, posinf=0, neginf=0).clamp_(min=0)
+    depth = warping.carried_over(nearness, reading.camera, camera_from_depth, camera)
+    return depth.masked_fill_(~between(depth, 0, math.inf), torch.nan)
 
 
 def _same_view(reading: DepthReading, camera: Camera) -> bool:
@@ -92,19 +81,3 @@ def _same_view(reading: DepthReading, camera: Camera) -> bool:
 
 def _numbers(camera: Camera) -> tuple[float, ...]:
     return (camera.fx, camera.fy, camera.cx, camera.cy, *camera.shift_m)
-
-
-def _densified(metres: Tensor, factor: int) -> Tensor:
-    """A depth image with ``factor`` times the pixels each way; NaN where there is no depth.
-
-    Between pixels of one surface, nearness (1 / z) is interpolated, which is exact on planes;
-    across steps, and beside holes, the nearest pixel's depth holds.
-    """
-    if factor == 1:
-        return metres
-    repeated = metres.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
-    joined = functional.interpolate(
-        metres.reciprocal()[None, None], scale_factor=factor, mode="bilinear", align_corners=False
-    )[0, 0].reciprocal()
-    one_surface = (joined - repeated).abs() < _ONE_SURFACE * repeated
-    return torch.where(one_surface, joined, repeated)

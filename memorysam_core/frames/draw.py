@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from memorysam_core.contract import Modality
-from memorysam_core.frames import depth, events, hha, lidar, resize
+from memorysam_core.frames import depth, events, hha, lidar, raster, resize
 from memorysam_core.frames.arrays import DeviceLike, tensor_of
 from memorysam_core.frames.camera import Camera
 from memorysam_core.frames.readings import (
@@ -72,8 +72,7 @@ def draw(
         return Frame(_own(resize.smooth(pixels, size), pixels))
     if isinstance(reading, DepthReading) and isinstance(how, LogDepth):
         metres = _registered(reading, view, size, device)
-        grey = depth.grey_from_metres(metres, how)
-        return Frame(grey[..., None].expand(-1, -1, 3).contiguous())
+        return Frame(raster.grey_to_rgb(depth.grey_from_metres(metres, how)))
     if isinstance(reading, DepthReading) and isinstance(how, Hha):
         needed = _needed(view, how)
         return Frame(hha.draw_hha(depth.register(reading, needed, device), needed, how))

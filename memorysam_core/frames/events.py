@@ -15,8 +15,16 @@ import torch
 from torch import Tensor
 
 from memorysam_core.frames import resize
-from memorysam_core.frames.arrays import DeviceLike, between, indices_where, tensor_of
+from memorysam_core.frames.arrays import (
+    DeviceLike,
+    between,
+    bytes_of,
+    indices_where,
+    selected,
+    tensor_of,
+)
 from memorysam_core.frames.camera import Camera
+from memorysam_core.frames.raster import paint
 from memorysam_core.frames.readings import EventsReading
 from memorysam_core.representations import EventPolarity, EventTimeSurface
 
@@ -39,12 +47,16 @@ def draw_events(
     """
     window_ns = round(how.window_s * 1e9)
     grid = _grid(reading, camera, size, device)
-    age_ns, index, pixel, increase = _in_window(reading, grid, stamp_ns, window_ns, device)
+    events = _in_window(reading, grid, stamp_ns, window_ns, device)
     if isinstance(how, EventPolarity):
-        frame = _polarity(age_ns, index, pixel, increase, grid, how)
+        increased, decreased = _last_signs(events, grid, window_ns)
     else:
-        frame = _time_surface(age_ns, pixel, increase, grid, how)
-    return grid.enlarged(frame.view(*grid.size, 3), size)
+        increased, decreased = _recency(events, grid, how)
+    frame = torch.zeros((*size, 3), dtype=torch.uint8, device=increased.device)
+    swapped = isinstance(how, EventPolarity) and how.positive == "blue"
+    for channel, level in zip((2, 0) if swapped else (0, 2), (increased, decreased), strict=True):
+        paint(frame, channel, grid.enlarged(level.view(grid.size), size))
+    return frame
 
 
 @dataclass(frozen=True)
@@ -62,17 +74,19 @@ class _Grid:
     """For each pixel of the frame the flat grid pixel it sees, -1 for none; None if evenly."""
 
     def place(self, x: Tensor, y: Tensor, width: int) -> Tensor:
+        """Flat grid pixels, int64, of columns and rows of the event camera."""
         if self.pixel_of_pixel is not None:
             return self.pixel_of_pixel.index_select(0, y * width + x)
         assert self.pixel_of_row is not None and self.column_of_column is not None
         rows = self.pixel_of_row.index_select(0, y)
         return rows.add_(self.column_of_column.index_select(0, x))
 
-    def enlarged(self, frame: Tensor, size: tuple[int, int]) -> Tensor:
+    def enlarged(self, level: Tensor, size: tuple[int, int]) -> Tensor:
+        """The grid's levels at the frame's size."""
         if self.source is None:
-            return resize.nearest(frame, size).contiguous()
-        seen = frame.view(-1, 3)[self.source.clamp(min=0)]
-        return seen.masked_fill_((self.source < 0)[:, None], 0).view(*size, 3)
+            return resize.nearest(level, size)
+        seen = level.view(-1).index_select(0, self.source.clamp(min=0))
+        return seen.masked_fill_(self.source < 0, 0).view(size)
 
 
 def _grid(
@@ -120,54 +134,70 @@ def _pixels_seen(rays: np.ndarray, camera: Camera) -> Tensor:
     return torch.from_numpy(np.where(inside, row * camera.width + column, -1))
 
 
+@dataclass(frozen=True)
+class _Events:
+    """The events that count, in the order of the stream."""
+
+    age_ns: Tensor
+    """Before the window's end, int64 ``(N,)``."""
+    pixel: Tensor
+    """Of the grid, int64 ``(N,)``."""
+    increase: Tensor
+    """Of brightness, bool ``(N,)``."""
+    in_order: bool
+    """Known to be in order of time."""
+
+
 def _in_window(
     reading: EventsReading, grid: _Grid, stamp_ns: int, window_ns: int, device: DeviceLike
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Age in ns, place in the stream, grid pixel and sign of the events that count."""
-    age_ns = stamp_ns - tensor_of(reading.t_ns, device, torch.int64)
-    x, y, p = (tensor_of(c, device, torch.int64) for c in (reading.x, reading.y, reading.p))
-    kept = between(age_ns, 0, window_ns) & between(x, 0, reading.width)
-    index = indices_where(kept & between(y, 0, reading.height))
-    if len(index) < len(kept):
-        age_ns, x, y, p = (c.index_select(0, index) for c in (age_ns, x, y, p))
-    pixel = grid.place(x, y, reading.width)
-    increase = p > 0
+) -> _Events:
+    t_ns = tensor_of(reading.t_ns, device, torch.int64)
+    columns = [tensor_of(c, device, torch.int32) for c in (reading.x, reading.y, reading.p)]
+    in_order = t_ns.device.type == "cpu" and bool((np.diff(t_ns.numpy()) >= 0).all())
+    if in_order:
+        ends = t_ns.new_tensor((stamp_ns - window_ns, stamp_ns))
+        first, end = torch.searchsorted(t_ns, ends, right=True).tolist()
+        age_ns, x, y, p = (c[first:end] for c in (stamp_ns - t_ns, *columns))
+    else:
+        age_ns = stamp_ns - t_ns
+        recent = indices_where(between(age_ns, 0, window_ns))
+        age_ns, x, y, p = selected(recent, age_ns, *columns)
+    on_sensor = indices_where(between(x, 0, reading.width) & between(y, 0, reading.height))
+    age_ns, x, y, p = selected(on_sensor, age_ns, x, y, p)
+    pixel, increase = grid.place(x, y, reading.width), p > 0
     if grid.pixel_of_pixel is not None:
-        seen = indices_where(pixel >= 0)
-        kept_columns = (c.index_select(0, seen) for c in (age_ns, index, pixel, increase))
-        age_ns, index, pixel, increase = kept_columns
-    return age_ns, index, pixel, increase
+        age_ns, pixel, increase = selected(indices_where(pixel >= 0), age_ns, pixel, increase)
+    return _Events(age_ns, pixel, increase, in_order)
 
 
-def _polarity(
-    age_ns: Tensor, index: Tensor, pixel: Tensor, increase: Tensor, grid: _Grid, how: EventPolarity
-) -> Tensor:
+def _last_signs(events: _Events, grid: _Grid, window_ns: int) -> tuple[Tensor, Tensor]:
+    """Levels 0 or 255 of each pixel: whether its last event was an increase; a decrease."""
+    pixels = grid.size[0] * grid.size[1]
+    if events.in_order:
+        last = torch.zeros(pixels, dtype=torch.uint8)
+        # Of several values for one element, NumPy keeps the last.
+        last.numpy()[events.pixel.numpy()] = 1 + events.increase.numpy()
+        return bytes_of(last == 2), bytes_of(last == 1)
     # The youngest event has the smallest (age, distance from the end of the stream, sign) packed
     # in 63 bits. Windows past 4.3 s are compared in coarser steps than nanoseconds.
-    step = 1 + round(how.window_s * 1e9) // (1 << _TIME_BITS)
-    key = (age_ns // step if step > 1 else age_ns) << _INDEX_BITS
-    key.bitwise_or_((1 << _INDEX_BITS) - 1 - index).bitwise_left_shift_(1).bitwise_or_(increase)
+    step = 1 + window_ns // (1 << _TIME_BITS)
+    key = (events.age_ns // step if step > 1 else events.age_ns) << _INDEX_BITS
+    place = torch.arange(len(key), device=key.device)
+    key.bitwise_or_((1 << _INDEX_BITS) - 1 - place).bitwise_left_shift_(1)
+    key.bitwise_or_(events.increase)
     none = torch.iinfo(torch.int64).max
-    last = torch.full((grid.size[0] * grid.size[1],), none, device=pixel.device)
-    last.scatter_reduce_(0, pixel, key, "amin")
-    rising = (last & 1).bool()
-    fired = last != none
-    red = rising if how.positive == "red" else ~rising
-    frame = torch.zeros((len(last), 3), dtype=torch.uint8, device=pixel.device)
-    frame[:, 0] = (fired & red) * 255
-    frame[:, 2] = (fired & ~red) * 255
-    return frame
+    youngest = torch.full((pixels,), none, device=key.device)
+    youngest.scatter_reduce_(0, events.pixel, key, "amin")
+    rising = (youngest & 1).bool()
+    fired = youngest != none
+    return bytes_of(fired & rising), bytes_of(fired & ~rising)
 
 
-def _time_surface(
-    age_ns: Tensor, pixel: Tensor, increase: Tensor, grid: _Grid, how: EventTimeSurface
-) -> Tensor:
+def _recency(events: _Events, grid: _Grid, how: EventTimeSurface) -> tuple[Tensor, Tensor]:
+    """Levels of each pixel: how recent its last increase is; its last decrease."""
     pixels = grid.size[0] * grid.size[1]
-    youngest = torch.full((2 * pixels,), torch.inf, device=pixel.device)
-    youngest.scatter_reduce_(
-        0, torch.where(increase, pixel, pixel + pixels), age_ns.float(), "amin"
-    )
+    youngest = torch.full((2 * pixels,), torch.inf, device=events.pixel.device)
+    place = torch.where(events.increase, events.pixel, events.pixel + pixels)
+    youngest.scatter_reduce_(0, place, events.age_ns.float(), "amin")
     level = (255 * torch.exp(youngest * (-1e-9 / how.decay_s))).round().to(torch.uint8)
-    frame = level.new_zeros((pixels, 3))
-    frame[:, 0], frame[:, 2] = level[:pixels], level[pixels:]
-    return frame
+    return level[:pixels], level[pixels:]

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from memorysam_core.frames import occlusion
-from memorysam_core.frames.arrays import DeviceLike, indices_where, tensor_of
+from memorysam_core.frames.arrays import DeviceLike, indices_where, selected, tensor_of
 from memorysam_core.frames.camera import Camera
 from memorysam_core.frames.raster import nearest_in_pixel
 from memorysam_core.frames.readings import PointsReading
@@ -78,15 +78,13 @@ def draw_lidar(view: PointsInView, how: LidarRange) -> tuple[Tensor, Tensor]:
     drawn = distance <= how.max_range_m
     if how.remove_occluded:
         drawn &= view.visible
+    index, pixel, distance = selected(indices_where(drawn), view.index, view.pixel, distance)
     height, width = view.size
-    winner = nearest_in_pixel(view.pixel, distance, drawn, height * width)
-    pixel = view.pixel.index_select(0, winner)
-    level = (distance.index_select(0, winner) / how.metres_per_level).clamp_(1, 255)
-    levels = level.to(torch.uint8)[:, None].expand(-1, 3)
+    nearest, point_index = nearest_in_pixel(pixel, distance, index, height * width)
+    pixel, distance = selected(nearest, pixel, distance)
+    level = (distance / how.metres_per_level).clamp_(1, 255).to(torch.uint8)
     frame = torch.zeros((height * width, 3), dtype=torch.uint8, device=pixel.device)
-    frame.index_copy_(0, pixel, levels)
-    point_index = torch.full((height * width,), -1, dtype=torch.int32, device=pixel.device)
-    point_index.index_copy_(0, pixel, view.index.index_select(0, winner).int())
+    frame.index_copy_(0, pixel, level[:, None].expand(-1, 3))
     frame = frame.view(height, width, 3)
     if how.densify_px:
         frame = _densified(frame, how.densify_px)

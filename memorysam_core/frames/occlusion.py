@@ -19,7 +19,8 @@ is an affine function of the pixel there:
    without parallax, what the LiDAR sees the camera sees too.
 
 Gaps are measured in each scan, so rings, pixels and mounting need no parameters. All steps are
-dense tensor operations without sorting, on any device.
+dense tensor operations without sorting, on any device. The windows slide over nearness in 16 bits,
+floating, which is exact to 0.05 %: far below the noise of any sensor, and a third of the time.
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ _CELLS_PER_GAP = 5
 _GAP_QUANTILE = 0.9
 _SAME_RING_PX = 3
 """Returns closer than this in the vertical may be of one ring, which is bent in the image."""
+_DROPPED_BITS = 12
+_FARTHEST = (116 << 11) - 1
+"""The upper bits of the float 2^-11, less 1: that is left for cells without a return."""
+_NEAREST = 32767
 
 
 def visible(
@@ -89,13 +94,30 @@ def _surfaces(
     i, j = (row - row.min()) // cells[0], (column - column.min()) // cells[1]
     height, width = int(i.max()) + 1, int(j.max()) + 1
     cell = (i * width + j).long()
-    nearest = nearness.new_zeros(height * width)
-    nearest.scatter_reduce_(0, cell, nearness, "amax")
-    widened = _slide(nearest.view(height, width), radius, torch.maximum, 0.0)
+    nearest = torch.zeros(height * width, dtype=torch.int16, device=cell.device)
+    nearest.scatter_reduce_(0, cell, _short(nearness), "amax")
+    widened = _slide(nearest.view(height, width), radius, torch.maximum, 0)
     less = [r - e for r, e in zip(radius, reach, strict=True)]
-    reaching = _slide(widened, less, torch.minimum, torch.inf)
-    closed = _slide(reaching, reach, torch.minimum, torch.inf)
-    return closed.view(-1).index_select(0, cell), reaching.view(-1).index_select(0, cell)
+    reaching = _slide(widened, less, torch.minimum, _NEAREST)
+    closed = _slide(reaching, reach, torch.minimum, _NEAREST)
+    return _long(closed.view(-1).index_select(0, cell)), _long(
+        reaching.view(-1).index_select(0, cell)
+    )
+
+
+def _short(nearness: Tensor) -> Tensor:
+    """Nearness as int16 of the same order: the float's exponent and upper 11 bits of its fraction.
+
+    1 for what is 2 km away or farther, the greatest for what is within 3 cm.
+    """
+    bits = nearness.float().view(torch.int32)
+    return ((bits >> _DROPPED_BITS) - _FARTHEST).clamp_(1, _NEAREST).to(torch.int16)
+
+
+def _long(short: Tensor) -> Tensor:
+    """The inverse of :func:`_short`, rounded down, float32; 0 stays 0."""
+    bits = (short.int() + _FARTHEST) << _DROPPED_BITS
+    return bits.masked_fill_(short == 0, 0).view(torch.float32)
 
 
 def _parallax(row: Tensor, column: Tensor, camera: Camera, lidar_in_camera: Tensor) -> Tensor:
@@ -124,20 +146,20 @@ def _next_occupied(line: Tensor, place: Tensor, places: int, skip: int) -> Tenso
     # Places run backwards, so that a running minimum looks ahead.
     slot = (line * length + (places - 1 - place)).long()
     following = torch.full((lines * length,), 4 * places, dtype=torch.int32, device=line.device)
-    following.index_copy_(0, slot + skip, place.int())
+    following.scatter_(0, slot + skip, place)
     following = following.view(lines, length).cummin(1).values.view(-1)
     return following.index_select(0, slot) - place
 
 
 def _quantile(gap: Tensor, limit: int) -> int:
     """The gap that most stay within, of those up to ``limit``; 1 where there are none."""
-    counts = torch.bincount(gap[gap <= limit], minlength=limit + 1)
-    running = counts.cumsum(0)
+    counts = torch.bincount(gap.clamp(max=limit + 1), minlength=limit + 2)
+    running = counts[: limit + 1].cumsum(0)
     return max(1, int(torch.searchsorted(running, (running[-1] * _GAP_QUANTILE).ceil())))
 
 
 def _slide(
-    image: Tensor, radius: list[int], combine: Callable[[Tensor, Tensor], Tensor], outside: float
+    image: Tensor, radius: list[int], combine: Callable[[Tensor, Tensor], Tensor], outside: int
 ) -> Tensor:
     """Maximum or minimum over ``2 * radius + 1`` cells each way around each cell, by doubling."""
     r, s = radius

@@ -1,4 +1,4 @@
-"""The z-buffer of LiDAR frames."""
+"""Pixels: the z-buffer of LiDAR frames, and grey as three channels."""
 
 from __future__ import annotations
 
@@ -7,14 +7,52 @@ from torch import Tensor
 
 from memorysam_core.frames.arrays import indices_where
 
+_INFINITY = 0x7F800000
+"""The bits of a float32 infinity."""
 
-def nearest_in_pixel(pixel: Tensor, distance: Tensor, drawn: Tensor, pixels: int) -> Tensor:
-    """Indices of the points that are the nearest of their pixel, int64 ``(M,)``, rising.
+
+def nearest_in_pixel(
+    pixel: Tensor, distance: Tensor, index: Tensor, pixels: int
+) -> tuple[Tensor, Tensor]:
+    """Which points are the nearest of their pixel, and the image of these.
 
     ``pixel`` ``(N,)`` is each point's flat pixel below ``pixels``, int64; ``distance`` ``(N,)`` is
-    float32; ``drawn`` ``(N,)`` says which take part. Points at the very same distance in one pixel
-    are all given: what is drawn of them is the same.
+    float32 from 0; ``index`` ``(N,)`` is what to note in the image. Gives places in these, int64
+    ``(M,)``, rising, and each pixel's index, int32 ``(pixels,)``, -1 for none. Points at the very
+    same distance in one pixel are all given, and any of them is noted.
     """
-    nearest = torch.full((pixels,), torch.inf, device=pixel.device)
-    nearest.scatter_reduce_(0, pixel, distance.masked_fill(~drawn, torch.inf), "amin")
-    return indices_where((nearest.index_select(0, pixel) == distance).logical_and_(drawn))
+    # Bits of positive floats are ordered as the floats are. The image of indices serves as the
+    # z-buffer before: every pixel that a point touched has a nearest one, which overwrites it.
+    nearness = _INFINITY - distance.view(torch.int32)
+    image = torch.full((pixels,), -1, dtype=torch.int32, device=pixel.device)
+    image.scatter_reduce_(0, pixel, nearness, "amax")
+    nearest = indices_where(image.index_select(0, pixel) == nearness)
+    noted = index.index_select(0, nearest).int()
+    image.scatter_(0, pixel.index_select(0, nearest), noted)
+    return nearest, image
+
+
+def farthest(pixels: int, device: torch.device) -> Tensor:
+    """An empty z-buffer: infinite depth, float32 ``(pixels,)``."""
+    return torch.full((pixels,), torch.inf, device=device)
+
+
+def keep_nearest(depth: Tensor, pixel: Tensor, z: Tensor) -> None:
+    """Takes the depths ``z`` ``(N,)`` at flat pixels ``(N,)`` into the z-buffer ``depth``."""
+    depth.scatter_reduce_(0, pixel, z, "amin")
+
+
+def paint(frame: Tensor, channel: int, level: Tensor) -> None:
+    """Writes levels ``(H, W)`` into a channel of a frame ``(H, W, 3)``."""
+    if frame.device.type == "cpu":  # NumPy again is quicker
+        frame.numpy()[..., channel] = level.numpy()
+    else:
+        frame[..., channel] = level
+
+
+def grey_to_rgb(grey: Tensor) -> Tensor:
+    """Grey ``(H, W)`` in three equal channels, ``(H, W, 3)``."""
+    frame = grey.new_empty((*grey.shape, 3))
+    for channel in range(3):
+        paint(frame, channel, grey)
+    return frame
