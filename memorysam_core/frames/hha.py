@@ -8,6 +8,7 @@ published frames must have had it: they come without an attitude.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import torch
@@ -15,8 +16,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from memorysam_core.frames import resize
+from memorysam_core.frames.arrays import between, bytes_of
 from memorysam_core.frames.camera import Camera, ray_tensor
 from memorysam_core.frames.depth import grey_from_metres
+from memorysam_core.frames.raster import paint
 from memorysam_core.representations import Hha
 
 _COARSE = 2
@@ -37,14 +40,18 @@ def draw_hha(metres: Tensor, camera: Camera, how: Hha) -> Tensor:
     ``invalid_level`` in R and 0 in G and B.
     """
     size = (camera.height, camera.width)
+    valid = bytes_of(between(metres, 0, math.inf))
     down = metres * ray_tensor(camera, str(metres.device))[..., 1]
     tilt_deg = surface_tilt_deg(metres, camera)
     ground = _ground_below_camera(down[::_COARSE, ::_COARSE], tilt_deg, how)
 
     height = ((ground - down) * how.levels_per_metre).clamp_(0, 255).nan_to_num_(0)
     angle = (tilt_deg + how.angle_offset).clamp_(0, 255).nan_to_num_(0).to(torch.uint8)
-    angle = resize.nearest(angle, size).masked_fill(torch.isnan(metres), 0)
-    return torch.stack((grey_from_metres(metres, how), height.to(torch.uint8), angle), -1)
+    frame = torch.empty((*size, 3), dtype=torch.uint8, device=metres.device)
+    paint(frame, 0, grey_from_metres(metres, how))
+    paint(frame, 1, height.to(torch.uint8))
+    paint(frame, 2, resize.nearest(angle, size) & valid)
+    return frame
 
 
 def surface_tilt_deg(metres: Tensor, camera: Camera) -> Tensor:
@@ -63,13 +70,20 @@ def surface_tilt_deg(metres: Tensor, camera: Camera) -> Tensor:
 
 def _mean_nearness(metres: Tensor) -> Tensor:
     """Mean of 1 / z over the valid pixels of each square; NaN where there are none."""
-    nearness = metres.reciprocal()
-    valid = (~torch.isnan(nearness)).float()
+    valid = between(metres, 0, math.inf).view(torch.uint8)
+    nearness = metres.reciprocal().nan_to_num_(nan=0)
+    return _sum_of_squares(nearness) / _sum_of_squares(valid)
 
-    def pooled(image: Tensor) -> Tensor:
-        return functional.avg_pool2d(image[None, None], _COARSE, ceil_mode=True)[0, 0]
 
-    return pooled(nearness.nan_to_num(0)) / pooled(valid)
+def _sum_of_squares(image: Tensor) -> Tensor:
+    """Sums over squares of ``_COARSE`` pixels each way; what the edge cuts off counts as 0."""
+    missing = [-length % _COARSE for length in image.shape]
+    if any(missing):
+        image = functional.pad(image, (0, missing[1], 0, missing[0]))
+    total = image[::_COARSE, ::_COARSE].clone()
+    for place in range(1, _COARSE**2):
+        total += image[place // _COARSE :: _COARSE, place % _COARSE :: _COARSE]
+    return total
 
 
 def _slope(w: Tensor, dim: int) -> Tensor:
