@@ -122,6 +122,8 @@ class Pipeline:
         if sensor != "event" or self.parameters.event.source == "image":
             return self.matcher.add(sensor, stamp_ns, message, now_ns)
         events = self._events.decode(message)
+        if self._events.lost_packets:
+            self.matcher.counts["event: packets lost"] = self._events.lost_packets
         last_ns = int(np.max(events.t_ns)) if len(events.t_ns) else stamp_ns
         return self.matcher.add(sensor, stamp_ns, events, now_ns, end_ns=max(stamp_ns, last_ns))
 

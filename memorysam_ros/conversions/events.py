@@ -32,11 +32,6 @@ class EventStream:
         self.lost_packets = 0
         """Packets that the sequence numbers say were lost on the way."""
 
-    def reset(self) -> None:
-        """Forgets the state between packets, as after a jump in time. ``lost_packets`` stays."""
-        self._evt3 = None
-        self._next_seq = None
-
     def decode(self, message: Any) -> EventsReading:
         """The events of a packet, in the order in which the sensor sent them.
 

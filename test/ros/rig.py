@@ -18,8 +18,12 @@ from pathlib import Path
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.srv import SetParameters
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from scene import POSE, camera_info, message_at
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
@@ -27,9 +31,6 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from memorysam_ros.conversions import stamp_ns
 
 HERE = Path(__file__).parent
-CORES = os.cpu_count() or 1
-SLOWER = min(3.0, max(1.0, os.getloadavg()[0] / CORES))
-"""On a machine with other work, everything happens so much slower than in reality."""
 S = 1_000_000_000
 MS = 1_000_000
 TOPICS = {"image": Image, "depth": Image, "event": Image, "lidar": PointCloud2}
@@ -49,24 +50,19 @@ class Sensor:
     """What happens to a message, given the time since the start; None loses it."""
 
 
-def fail_in_real_time(what: str) -> None:
-    """Fails; on a machine too busy for real time nothing was shown, and the test is skipped."""
-    load = os.getloadavg()[0]
-    if load > 2 * CORES:
-        pytest.skip(f"too busy for real time (load {load:.0f} on {CORES} cores): {what}")
-    pytest.fail(what)
-
-
 class NodeProcess:
     """segment_node in a process of its own, with the fake model unless a checkpoint is given."""
 
-    def __init__(self, folder: Path, checkpoint: str = "", environment=None, **parameters) -> None:
+    def __init__(
+        self, folder: Path, checkpoint: str = "", environment=None, packages=(), **parameters
+    ) -> None:
+        """``packages``: folders in which the node finds more Python packages."""
         values = {
             "autostart": True,
             "checkpoint": checkpoint,
-            "diagnostics_period": 0.2 * SLOWER,
-            "matching.deadline": 0.1 * SLOWER,
-            "matching.silent_after": 1.0 * SLOWER,
+            "diagnostics_period": 0.2,
+            "matching.deadline": 0.1,
+            "matching.silent_after": 1.0,
             "event.source": "image",
             "lidar.camera_from_lidar": [*POSE[:3, 3].tolist(), 0.0, 0.0, 0.0, 1.0],
             **parameters,
@@ -76,7 +72,7 @@ class NodeProcess:
             words += ["-p", f"{name}:={json.dumps(value)}"]
         program = ["-m", "memorysam_core.cli", "node"] if checkpoint else [HERE / "fake_model.py"]
         self._log = folder / "node.log"
-        path = os.pathsep.join([str(HERE.parents[1]), str(HERE)])
+        path = os.pathsep.join(map(str, [HERE.parents[1], HERE, *packages]))
         environment = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", **(environment or {})}
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
@@ -102,7 +98,8 @@ class NodeProcess:
 class Rig:
     """The robot's side of the graph."""
 
-    def __init__(self, reliability=ReliabilityPolicy.BEST_EFFORT) -> None:
+    def __init__(self, reliability=ReliabilityPolicy.BEST_EFFORT, **kinds) -> None:
+        """``kinds``: message types other than those of :data:`TOPICS`."""
         self.context = Context()
         rclpy.init(context=self.context)
         self.node = rclpy.create_node("robot", context=self.context)
@@ -111,7 +108,7 @@ class Rig:
         qos = QoSProfile(depth=10, reliability=reliability)
         self.publishers = {
             name: self.node.create_publisher(kind, f"/segment_node/input/{NAMES[name]}", qos)
-            for name, kind in TOPICS.items()
+            for name, kind in (TOPICS | kinds).items()
         }
         self.info_publisher = self.node.create_publisher(
             CameraInfo, "/segment_node/input/camera_info", qos
@@ -143,7 +140,10 @@ class Rig:
         return [stamp_ns(m) for m in self.outputs(topic)]
 
     def status(self, name: str = "segmentation"):
-        """The last diagnostic of that name, or None."""
+        """The last diagnostic of that name since :meth:`clear`, once there is one."""
+        return self.wait(lambda: self._status(name), f"a diagnostic {name}")
+
+    def _status(self, name: str = "segmentation"):
         for array in reversed(self.received["/diagnostics"]):
             for status in array.status:
                 if status.name == f"segment_node: {name}":
@@ -160,7 +160,7 @@ class Rig:
         end = time.monotonic() + seconds
         while not (found := condition()):
             if time.monotonic() > end:
-                fail_in_real_time(f"timed out: {what() if callable(what) else what}")
+                pytest.fail(f"timed out: {what() if callable(what) else what}")
             time.sleep(0.005)
         return found
 
@@ -180,7 +180,7 @@ class Rig:
             self.wait(lambda: self.probe(), "the node noticing its subscribers")
 
     def probe(self) -> bool:
-        status = self.status()
+        status = self._status()
         if status is None or "waiting for its lifecycle" in status.message:
             return False
         facts = {v.key: v.value for v in status.values}
@@ -196,10 +196,7 @@ class Rig:
         self.info_publisher.publish(info or camera_info())
 
     def drive(self, sensors: dict[str, Sensor], seconds: float, start_ns: int | None = None):
-        """Publishes in real time, or as slowly as the machine is; stamps are as in reality.
-
-        They begin now, or at ``start_ns``.
-        """
+        """Publishes in real time; stamps begin now, or at ``start_ns``."""
         begin = time.monotonic()
         zero_ns = time.time_ns() if start_ns is None else start_ns
         queue = []
@@ -212,9 +209,36 @@ class Rig:
             due, name, t = heapq.heappop(queue)
             stamp = zero_ns + int(t * 1e6) * 1000
             message = sensors[name].change(t, message_at(name, stamp))
-            time.sleep(max(0.0, begin + SLOWER * due - time.monotonic()))
+            time.sleep(max(0.0, begin + due - time.monotonic()))
             if message is not None:
                 self.send(name, stamp, message)
+
+    def reconfigure(self, values: dict[str, object]) -> None:
+        """Takes the node down to unconfigured and up again with other parameters."""
+        self._transit("deactivate", "cleanup")
+        parameters = [
+            Parameter(name, value=value).to_parameter_msg() for name, value in values.items()
+        ]
+        request = SetParameters.Request(parameters=parameters)
+        results = self._call(SetParameters, "set_parameters", request).results
+        assert all(result.successful for result in results), results
+        self._transit("configure", "activate")
+        self.clear()
+        self.wait_for_node()
+        self.send_info()
+
+    def _transit(self, *labels: str) -> None:
+        for label in labels:
+            request = ChangeState.Request(transition=Transition(label=label))
+            assert self._call(ChangeState, "change_state", request).success, label
+
+    def _call(self, kind, name: str, request):
+        client = self.node.create_client(kind, f"/segment_node/{name}")
+        self.wait(client.service_is_ready, name)
+        future = client.call_async(request)
+        self.wait(future.done, name)
+        self.node.destroy_client(client)
+        return future.result()
 
     def restart(self, sensor: str) -> None:
         """The driver of a sensor ends and another one starts."""
@@ -230,7 +254,7 @@ class Rig:
         for messages in self.received.values():
             messages.clear()
 
-    def settle(self, quiet_s: float = 0.5 * SLOWER) -> None:
+    def settle(self, quiet_s: float = 0.5) -> None:
         """Until no more labels come of what was sent."""
         count, since = -1, 0.0
         while count != len(self.outputs()) or time.monotonic() - since < quiet_s:

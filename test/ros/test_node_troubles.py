@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 import scene
 from rcl_interfaces.srv import GetParameters
 from rclpy.qos import ReliabilityPolicy
-from rig import MS, SLOWER, NodeProcess, Rig, S, Sensor
+from rig import MS, NodeProcess, Rig, S, Sensor
 from rosgraph_msgs.msg import Clock as ClockMessage
 
 from memorysam_ros.conversions import Outputs, ros_messages
@@ -103,7 +104,6 @@ def test_a_publisher_of_incompatible_quality_is_named(start):
     rig = Rig(ReliabilityPolicy.BEST_EFFORT)
     try:
         rig.subscribe_output("output/labels")
-        rig.wait(lambda: rig.status("sensor lidar"), "diagnostics")
         rig.wait(lambda: "incompatible RELIABILITY" in rig.status("sensor lidar").message, "it")
         assert "qos_overrides./segment_node/input/points" in node.log
     finally:
@@ -124,7 +124,7 @@ def test_reliable_publishers_are_heard_as_well(start):
 
 
 def test_a_required_sensor_that_is_missing_stops_the_labels_and_says_so(rig, start):
-    start(lidar__policy="required", matching__silent_after=0.5 * SLOWER)
+    start(lidar__policy="required", matching__silent_after=0.5)
     rig.wait_for_node()
     rig.send_info()
     rig.drive(ROBOT, 0.5)
@@ -152,11 +152,11 @@ def test_nobody_subscribed_computes_nothing_and_costs_little(start):
     rig = Rig()
     try:
         rig.wait_for_node()
-        rig.wait(lambda: rig.status() and "idle" in rig.status().message, "the node being idle")
+        rig.wait(lambda: "idle" in rig.status().message, "the node being idle")
         rig.send_info()
         before = cpu_seconds(node.process.pid)
         rig.drive(ROBOT, 2.0)
-        share = (cpu_seconds(node.process.pid) - before) / (2.0 * SLOWER)
+        share = (cpu_seconds(node.process.pid) - before) / 2.0
         assert "sets published" not in rig.seen()
         assert "model p50/p95/max (ms)" not in rig.seen()
         assert share < 0.15
@@ -180,20 +180,22 @@ def test_simulated_time_that_stands_still_and_starts_over(rig, start):
     def drive(seconds: float) -> None:
         """Ten sets a second of simulated time, whatever the wall says; the LiDAR is missing."""
         rig.clear()
+        images = rig.sent["image"]
         for k in range(int(seconds * 100)):
             now = S + k * 10 * MS
             clock.publish(ClockMessage(clock=Outputs(ros_messages).header(now, "").stamp))
             if k % 10 == 0:
                 for sensor in ("image", "depth", "event"):
                     rig.send(sensor, now)
-                # Time only goes on when the node has kept up; at the start it may lose some.
-                wanted = len(rig.sent["image"]) - 8
-                rig.wait(lambda wanted=wanted: len(rig.outputs()) >= wanted, rig.seen)
+            elif k % 10 == 5:  # time only goes on when the node has kept up
+                if len(images) > 4:
+                    rig.wait(lambda: images[-2] in rig.stamps(), rig.seen)
+                else:
+                    time.sleep(0.1)
         rig.settle()
-        stamps = rig.stamps()
-        assert stamps == sorted(set(stamps))
-        assert set(stamps) <= set(rig.sent["image"])
-        assert len(stamps) >= 0.5 * len(rig.sent["image"])
+        # An image may come before the clock that starts over with it, and is forgotten then.
+        assert rig.stamps()[-len(images) + 3 :] == images[3:]
+        assert rig.stamps() == sorted(set(rig.stamps()))
 
     drive(2.0)
     drive(2.0)  # the simulation starts over

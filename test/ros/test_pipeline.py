@@ -322,6 +322,13 @@ def test_event_packets_are_joined_over_the_window_that_ends_at_the_image():
     assert frame[5, 10].tolist() == [255, 0, 0]
 
 
+def test_lost_event_packets_are_counted():
+    pipeline = started(event__source="packets")
+    for seq in (4, 5, 8):
+        pipeline.add("event", packet(T + seq * MS, [0], seq), T + 10 * MS)
+    assert pipeline.matcher.counts["event: packets lost"] == 2
+
+
 def test_modalities_without_a_sensor_are_named():
     class McubesModel(FakeModel):
         contract = default_contract(MCUBES)
