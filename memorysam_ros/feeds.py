@@ -6,7 +6,7 @@ import dataclasses
 
 from memorysam_core.contract import InputContract
 from memorysam_ros.calibration import Calibration, parse_transform
-from memorysam_ros.matching import MatchingRules, SensorRule
+from memorysam_ros.matching_rules import MatchingRules, SensorRule
 from memorysam_ros.parameters import FROM_TF, Parameters
 
 SENSORS = ("image", "depth", "event", "lidar")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memorysam_ros.matching import MS, Matcher, MatchingRules, SensorRule
+from memorysam_ros.matching import Matcher
+from memorysam_ros.matching_rules import MS, MatchingRules, SensorRule
 
 S = 1_000 * MS
 
