@@ -272,6 +272,6 @@ def test_kitti_points_through_tf_static_and_camera_info(shared_data):
     transform = tree.lookup(
         conversions.frame_id(seen["/camera/image_raw"]), conversions.frame_id(cloud)
     )
-    points = conversions.cloud(cloud).xyz.astype(np.float64)
+    points = conversions.returns(cloud).astype(np.float64)
     _, inside = camera.project(points @ transform[:3, :3].T + transform[:3, 3])
     assert inside.sum() == 18_630
