@@ -21,6 +21,8 @@ from memorysam_core.contract import InputContract
 from memorysam_core.model import MemorySAM
 
 FORMAT = "memorysam/1"
+SHIPPED = Path(__file__).parent / "weights" / "nano_sim.safetensors"
+"""``nano``, trained on simulated drives (``docs/results.md``)."""
 LISTED = 6
 """Keys named in an error; the rest are counted."""
 

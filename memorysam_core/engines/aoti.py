@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import logging
 import os
 import tempfile
 import zipfile
@@ -162,6 +163,9 @@ class Packaged:
         with tempfile.TemporaryDirectory() as folder:
             with zipfile.ZipFile(self._path) as archive:
                 package = archive.extract(f"{graph}.pt2", folder)
+            # It warns of vectors narrower than the processor's; ours are meant, and the machine was
+            # compared before.
+            logging.getLogger("torch.export.pt2_archive._package").setLevel(logging.ERROR)
             # CUDA graphs cannot record the locks with which a package lets several threads in.
             run = torch._inductor.aoti_load_package(package, run_single_threaded=self._on_gpu)
         constants = {

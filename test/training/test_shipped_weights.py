@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-import memorysam_core
+from memorysam_core.checkpoint import SHIPPED
 from memorysam_core.segmenter import Segmenter
 
 pytest.importorskip("open3d", reason="the simulator makes the scene")
@@ -14,7 +12,6 @@ from memorysam_training.simulation.drive import Drive
 from memorysam_training.simulation.frames import camera_frames
 from memorysam_training.simulation.rig import Rig
 
-SHIPPED = Path(memorysam_core.__path__[0]) / "weights" / "nano_sim.safetensors"
 SIZE = (448, 256)
 NAMES = {"img": "image", "depth": "depth", "event": "event", "lidar": "lidar"}
 

@@ -9,20 +9,27 @@ import pytest
 import torch
 from torch import Tensor
 
+from memorysam_core.checkpoint import load_checkpoint
+from memorysam_core.contract import InputContract, deliver_modalities
+from memorysam_core.engines import onnx_files
 from memorysam_core.engines.check import refuse_wrong
 from memorysam_core.engines.compiled import CACHE_VARIABLE
 from memorysam_core.engines.compiler import sound_options
-from memorysam_core.engines.graphs import Graph, Shapes
+from memorysam_core.engines.eager import Eager
+from memorysam_core.engines.export import export
+from memorysam_core.engines.graphs import Graph, Modules, Shapes
+from memorysam_core.labels import numbered
 from memorysam_core.segmenter import Segmenter
 
 GRAPH = Graph("encode", 2)
+CONTRACT = InputContract(deliver_modalities(), numbered(5), (32, 64))
 
 
 def test_rounding_is_let_through_and_anything_else_refused() -> None:
     wanted = torch.randn(1000, generator=torch.Generator().manual_seed(0)), torch.tensor(True)
     flag = torch.tensor(False)  # a gate at its threshold may fall to either side
     refuse_wrong(GRAPH, (wanted[0].bfloat16(), flag), wanted)
-    for wrong in (wanted[0] * torch.nan, wanted[0].flip(0), wanted[0] * 1.3):
+    for wrong in (wanted[0] * torch.nan, wanted[0].flip(0), wanted[0] * 0):
         with pytest.raises(ValueError, match="made of encode2 computes something else"):
             refuse_wrong(GRAPH, (wrong, flag), wanted)
     zeros = (torch.zeros(3),)
@@ -68,3 +75,26 @@ def test_narrow_vectors_where_wide_ones_are_wrong(
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     assert sound_options(Shapes((32, 32), 32, dtype, torch.device("cpu"))) == options
     assert sound_options(Shapes((32, 32), 32, dtype, torch.device("cuda"))) == {}
+
+
+def test_an_export_that_computes_something_else_leaves_nothing(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def write(path: Path, modules: object, graphs: list[Graph], made_for: object) -> None:
+        for graph in graphs:
+            onnx_files.file_of(path, graph).touch()
+
+    class Wrong(Eager):
+        def make(self, graph: Graph):
+            run = super().make(graph)
+            return lambda *inputs: tuple(torch.zeros_like(result) for result in run(*inputs))
+
+    def load(path: Path, made_for: object, shapes: Shapes) -> Wrong:
+        assert len(list(tmp_path.iterdir())) == 2
+        return Wrong(Modules(load_checkpoint(checkpoint).build().fuse(), CONTRACT, shapes.size))
+
+    monkeypatch.setattr(onnx_files, "export", write)
+    monkeypatch.setattr(onnx_files, "OnnxFiles", load)
+    with pytest.raises(ValueError, match="made of encode2 computes something else"):
+        export(load_checkpoint(checkpoint), tmp_path / "robot.onnx", lengths=[2])
+    assert list(tmp_path.iterdir()) == []

@@ -7,15 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import memorysam_core
-from memorysam_core.checkpoint import load_checkpoint
+from memorysam_core.checkpoint import SHIPPED, load_checkpoint
 from memorysam_core.engines import engine
 from memorysam_core.engines import export as exporting
 from memorysam_core.engines.compiled import CACHE_VARIABLE
 from memorysam_core.engines.graphs import Graph
 from memorysam_core.segmenter import Segmenter
 
-SHIPPED = Path(memorysam_core.__path__[0]) / "weights" / "nano_sim.safetensors"
 SIZE = (64, 96)
 AGREEMENT = 0.995
 GRAPHS = [Graph("encode", 1), Graph("sequence", 2)]
