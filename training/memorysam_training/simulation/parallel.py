@@ -78,11 +78,13 @@ class Progress:
             return
         self._said = now
         pace = self._done / max(now - self._start, 1e-6)
-        left = (self._total - self._done) / max(pace, 1e-6)
+        left = f", {_clock((self._total - self._done) / max(pace, 1e-6))} left"
+        if 20 * self._done < self._total:  # the first of them wait for Open3D to start
+            left = ""
         width = 30
         full = width * self._done // max(self._total, 1)
         bar = "█" * full + "·" * (width - full)
-        text = f"{bar} {self._done}/{self._total} {self._what}, {pace:.1f}/s, {_clock(left)} left"
+        text = f"{bar} {self._done}/{self._total} {self._what}, {pace:.1f}/s{left}"
         end = "\n" if finished or not self._live else ""
         print(f"\r\033[K{text}" if self._live else text, end=end, file=sys.stderr, flush=True)
 
