@@ -37,7 +37,10 @@ def sky(direction: np.ndarray, weather: Weather, azimuth: float, t: float) -> np
     sun = np.clip(sun, 0, 1)
     light = np.float32(weather.sun)
     clear = 1 - weather.cloudiness * 0.8
-    halo = clear * (0.09 * sun**6 + 0.22 * sun**40 + 14 * (sun > 0.9993) + 0.9 * sun**900)
+    disc = np.zeros_like(sun)
+    near = np.flatnonzero(sun > 0.88)  # elsewhere it is 0 in single precision, at much expense
+    disc[near] = 0.9 * sun[near] ** 900
+    halo = clear * (0.09 * sun**6 + 0.22 * sun**40 + 14 * (sun > 0.9993) + disc)
     colour = colour + halo[:, None] * light
     if weather.cloudiness < 0.99:
         away = 1 / (up + 0.09)
@@ -121,32 +124,35 @@ def _sunlight(
     if shadows and max(weather.sun) * (1 - weather.cloudiness) > _NO_SHADOW:
         lit = np.flatnonzero((facing > 0.01) & (hits.triangle >= 0))
         lift = 0.02 + 0.001 * hits.distance[lit, None]
-        shade = snapshot.blocked(hits.point[lit] + hits.normal[lit] * lift, sun)
+        start = hits.point.take(lit, 0) + hits.normal.take(lit, 0) * lift
+        shade = snapshot.blocked(start, sun)
         facing[lit[shade]] *= 0.06
     return facing
 
 
 def _lamplight(snapshot: Snapshot, hits: Hits, surface: Surface, weather: Weather) -> np.ndarray:
     """Street lamps near the vehicle, and its own headlights, ``(N, 3)``."""
-    light = np.zeros((len(hits), 3), np.float32)
+    light, near = np.zeros((len(hits), 3), np.float32), np.float32(0)
     pose = snapshot.scene.world.ego.pose(snapshot.scene.world.road, snapshot.t)
     at = np.flatnonzero((hits.triangle >= 0) & (hits.distance < LAMP_REACH_M))
     centre = pose[:3, 3].astype(np.float32)  # nearby numbers keep single precision sharp
-    point, normal = hits.point[at] - centre, surface.normal[at]
+    point, normal = hits.point.take(at, 0) - centre, surface.normal.take(at, 0)
     lamps = near_lamps(snapshot) - centre
     own = np.einsum("ij,ij->i", point, normal)[:, None]
     square = np.einsum("ij,ij->i", point, point)[:, None]
     if len(lamps):
         apart = square - 2 * (point @ lamps.T) + np.float32((lamps**2).sum(1))
         flat = np.flatnonzero(apart < _LAMP_POOL_M**2)
-        row, lamp = np.divmod(flat, len(lamps))
+        row = flat // len(lamps)
+        lamp = flat - row * len(lamps)
         apart = apart.ravel()[flat]
         inverse = 1 / np.sqrt(np.maximum(apart, 0.01))
         facing = np.clip(((normal @ lamps.T - own).ravel()[flat]) * inverse, 0, 1)
-        cone = np.clip((lamps[lamp, 2] - point[row, 2]) * inverse + np.float32(0.1), 0, 1)
+        above = lamps[:, 2].take(lamp) - point[:, 2].take(row)
+        cone = np.clip(above * inverse + np.float32(0.1), 0, 1)
         fade = (1 - apart / np.float32(_LAMP_POOL_M**2)) ** 2
         strength = np.bincount(row, facing * cone * fade / (apart + 6), len(at))
-        light[at] = (strength * 10.0 * weather.lamps).astype(np.float32)[:, None] * LAMP_COLOUR
+        near = (strength * 10.0 * weather.lamps).astype(np.float32)[:, None] * LAMP_COLOUR
     source = (pose[:3, :3] @ (1.9, 0, 0.75)).astype(np.float32)
     ray = point - source
     square = np.einsum("ij,ij->i", ray, ray) + np.float32(1e-3)
@@ -160,7 +166,7 @@ def _lamplight(snapshot: Snapshot, hits: Hits, surface: Surface, weather: Weathe
     beam *= local[:, 0] > 0.2
     facing = np.clip(-np.einsum("ij,ij->i", ray, normal) * inverse, 0, 1)
     strength = np.float32(46.0 * weather.lamps) * beam * (0.15 + 0.85 * facing) / (square + 30)
-    light[at] += strength[:, None] * np.float32([1.0, 0.95, 0.85])
+    light[at] = near + strength[:, None] * np.float32([1.0, 0.95, 0.85])
     return light
 
 
@@ -192,13 +198,13 @@ def _mirror(
     at = np.flatnonzero((gloss > 0.03) & (hits.triangle >= 0))
     if not len(at):
         return
-    normal, water, wet = hits.normal[at], water[at], wet[at]
+    normal, water, wet = hits.normal.take(at, 0), water[at], wet[at]
     u, v = hits.uv[at, 0] * 30, hits.uv[at, 1] * 30
     ripple = np.where(water, np.float32(0.05), np.float32(0.035) * wet * (1.2 - wet))
     drift = 8 * snapshot.t
     normal[:, 0] += ripple * (smooth_sample(texture(1.4, 16), u + drift, v) - 0.5)
     normal[:, 1] += ripple * (smooth_sample(texture(1.4, 17), u, v + drift) - 0.5)
-    direction = hits.direction[at]
+    direction = hits.direction.take(at, 0)
     cosine = np.clip(-np.einsum("ij,ij->i", normal, direction), 0, 1)
     bounced = direction + 2 * cosine[:, None] * normal
     bounced /= np.sqrt(np.einsum("ij,ij->i", bounced, bounced))[:, None]
@@ -216,7 +222,8 @@ def _mirror(
         beyond = snapshot.cast(start, bounced[traced])
         seen[traced] = radiance(snapshot, beyond, weather, second_hand=True).total
     share = np.minimum(share, 1).astype(np.float32)[:, None]
-    out[at] += share * (seen - out[at] * share)
+    before = out.take(at, 0)
+    out[at] = before + share * (seen - before * share)
 
 
 def _air(

@@ -49,14 +49,14 @@ class Hits:
     def normal(self) -> np.ndarray:
         """Unit length, towards the ray's origin, float32 ``(N, 3)``."""
         away = np.einsum("ij,ij->i", self._normal, self.direction) > 0
-        return np.where(away[:, None], -self._normal, self._normal)
+        return self._normal * (1 - 2 * away.astype(np.float32))[:, None]
 
     @functools.cached_property
     def uv(self) -> np.ndarray:
         """Texture coordinates, metres, float32 ``(N, 2)``."""
-        edges = self._scene.uv[self.triangle]
-        u, v = self._within[:, :1], self._within[:, 1:]
-        return edges[:, :2] + u * edges[:, 2:4] + v * edges[:, 4:]
+        edges = self._scene.uv.take(self.triangle, 1)
+        u, v = self._within.T
+        return (edges[:2] + u * edges[2:4] + v * edges[4:]).T
 
     @functools.cached_property
     def label(self) -> np.ndarray:
@@ -71,7 +71,7 @@ class Hits:
     @functools.cached_property
     def colour(self) -> np.ndarray:
         """Of each hit before patterns, linear, float32 ``(N, 3)``."""
-        return self._scene.colour[self.triangle]
+        return self._scene.colour.take(self.triangle, 0)
 
     @functools.cached_property
     def seed(self) -> np.ndarray:
@@ -90,7 +90,7 @@ class Scene:
         self.colour = np.concatenate([m.colour for m in meshes] + [[(0, 0, 0)]]).astype(np.float32)
         self.seed = np.concatenate([m.seed for m in meshes] + [[0]]).astype(np.float32)
         self.uv = np.concatenate(
-            [_uv_edges(m.uv, m.triangles) for m in meshes] + [np.zeros((1, 6))]
+            [_uv_edges(m.uv, m.triangles) for m in meshes] + [np.zeros((6, 1))], 1
         )
         self.uv = self.uv.astype(np.float32)
         counts = [len(m.triangles) for m in meshes]
@@ -127,18 +127,19 @@ class Snapshot:
         scene = self.scene
         direction = np.ascontiguousarray(direction, np.float32)
         origin = np.broadcast_to(np.asarray(origin, np.float32), direction.shape)
-        rays = o3d.core.Tensor(np.concatenate([origin, direction], 1))
+        rays = o3d.core.Tensor.from_numpy(np.concatenate([origin, direction], 1))
         first = scene._static.cast_rays(rays, nthreads=1)
         distance = first["t_hit"].numpy()
         triangle = first["primitive_ids"].numpy().astype(np.int64)
         normal, within = first["primitive_normals"].numpy(), first["primitive_uvs"].numpy()
         if self._moving is not None:
             other = self._moving.cast_rays(rays, nthreads=1)
-            nearer = np.flatnonzero(other["t_hit"].numpy() < distance)
-            distance[nearer] = other["t_hit"].numpy()[nearer]
+            met = other["t_hit"].numpy()
+            nearer = np.flatnonzero(met < distance)
+            distance[nearer] = met[nearer]
             triangle[nearer] = self._ids[other["primitive_ids"].numpy()[nearer]]
-            normal[nearer] = other["primitive_normals"].numpy()[nearer]
-            within[nearer] = other["primitive_uvs"].numpy()[nearer]
+            normal[nearer] = other["primitive_normals"].numpy().take(nearer, 0)
+            within[nearer] = other["primitive_uvs"].numpy().take(nearer, 0)
         missed = ~np.isfinite(distance)
         triangle[missed] = -1
         distance[missed] = FAR_M
@@ -150,7 +151,8 @@ class Snapshot:
     ) -> np.ndarray:
         """Which rays meet anything within ``reach`` metres, bool (N,)."""
         direction = np.broadcast_to(np.asarray(direction, np.float32), origin.shape)
-        rays = o3d.core.Tensor(np.concatenate([origin.astype(np.float32), direction], 1))
+        rays = np.concatenate([origin.astype(np.float32, copy=False), direction], 1)
+        rays = o3d.core.Tensor.from_numpy(rays)
         hit = self.scene._static.test_occlusions(rays, 0.0, reach, nthreads=1).numpy()
         if self._moving is not None:
             hit |= self._moving.test_occlusions(rays, 0.0, reach, nthreads=1).numpy()
@@ -181,7 +183,7 @@ class Snapshot:
 
 def _uv_edges(uv: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     a, b, c = (uv[triangles[:, k]] for k in range(3))
-    return np.concatenate([a, b - a, c - a], 1)
+    return np.concatenate([a, b - a, c - a], 1).T
 
 
 def _raycaster(vertices: np.ndarray, triangles: np.ndarray) -> o3d.t.geometry.RaycastingScene:

@@ -67,19 +67,20 @@ class View:
         height, width = self.shape
         rows, columns = np.mgrid[0:height:2, 0:width:2]
         at = (rows * width + columns).ravel()
-        normal = self.hits.normal[at]
-        start = self.hits.point[at] + normal * (0.03 + 0.002 * self.hits.distance[at, None])
+        normal = self.hits.normal.take(at, 0)
+        start = self.hits.point.take(at, 0) + normal * (0.03 + 0.002 * self.hits.distance[at, None])
         turn = ((rows // 2 % 2) * 2 + columns // 2 % 2).ravel() * (np.pi / 8)
         near = (self.hits.triangle[at] >= 0) & (self.hits.distance[at] < 70)
         open_sky = np.ones(len(at), np.float32)
         shaded = np.flatnonzero(near)
         hidden = np.zeros(len(shaded), np.float32)
+        start, lean, turn = start.take(shaded, 0), normal.take(shaded, 0) * 1.1, turn[shaded]
         for k in range(4):
-            angle = turn[shaded] + k * np.pi / 2
+            angle = turn + k * np.pi / 2
             rim = np.stack([np.cos(angle), np.sin(angle), np.full(len(shaded), 0.55)], 1)
-            ray = (rim + normal[shaded] * 1.1).astype(np.float32)
+            ray = (rim + lean).astype(np.float32)
             ray /= np.linalg.norm(ray, axis=1, keepdims=True)
-            hidden += self.snapshot.blocked(start[shaded], ray, AMBIENT_REACH_M)
+            hidden += self.snapshot.blocked(start, ray, AMBIENT_REACH_M)
         open_sky[shaded] = 1 - 0.8 * hidden / 4
         image = torch.from_numpy(open_sky.reshape(rows.shape))[None, None]
         image = torch.nn.functional.avg_pool2d(image, 3, 1, 1, count_include_pad=False)
