@@ -14,6 +14,7 @@ import miniatures
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
+from safetensors.torch import load_file
 
 from memorysam_core.architecture import Architecture
 from memorysam_core.checkpoint import build_model, load_checkpoint, read_header, save_checkpoint
@@ -147,8 +148,11 @@ def test_shipped_recipes_run_on_miniatures(name, tree, tmp_path, repository):
     ]  # fmt: skip
     progress = training.train(Recipe.load(repository / "config" / f"train_{name}.yaml", overrides))
     assert progress.complete and progress.best >= 0
-    header = read_header(tmp_path / "run" / "checkpoints" / "best.safetensors")
+    best = tmp_path / "run" / "checkpoints" / "best.safetensors"
+    header = read_header(best)
     assert header.architecture.lora_rank == 0  # merged
+    stored = {v.dtype for v in load_file(best).values() if v.is_floating_point()}
+    assert stored == {torch.float16 if published.run.stored == "fp16" else torch.float32}
     assert header.architecture.object_gate == published.model.object_gate
     if published.model.trainable == "code":
         assert _unchanged(start, tmp_path / "run", "memory_attention.")

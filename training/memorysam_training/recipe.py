@@ -217,6 +217,8 @@ class Run:
     """Where everything of the run goes; empty: ``runs/<name>``."""
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
+    stored: Literal["fp32", "fp16"] = "fp32"
+    """Type of the weights in ``last`` and ``best``; fp16 halves the files."""
     workers: int = 2
     """Processes that read samples; 0 reads in the training process (best with a cache)."""
     gradient_checkpointing: bool = False

@@ -111,9 +111,10 @@ def validate_and_save(session: Session, command: str) -> None:
             note = provenance(recipe, progress.step, progress.seconds, scores, command)
             contract = session.contract.replace(provenance=note)
             merged = merged_copy(model)
-            save_checkpoint(session.folder.last_file, merged, contract)
+            dtype = torch.float16 if recipe.run.stored == "fp16" else None
+            save_checkpoint(session.folder.last_file, merged, contract, dtype=dtype)
             if is_best:
-                save_checkpoint(session.folder.best_file, merged, contract)
+                save_checkpoint(session.folder.best_file, merged, contract, dtype=dtype)
                 pictures.predictions(session.folder.path, result.pictures, session.contract)
     save(session)
     pictures.curves(session.folder)
