@@ -123,3 +123,28 @@ def test_the_same_view_is_taken_as_it_is():
 def test_depth_without_any_measurement_is_all_nan():
     reading = DepthReading(np.zeros((48, 64)), Camera(64, 48, 30, 30, 32, 24), np.eye(4))
     assert torch.isnan(depth.register(reading, COLOUR)).all()
+
+
+def test_the_baseline_of_a_rectified_camera_counts_as_one_more_shift():
+    depth_camera = Camera(64, 48, 40.0, 40.0, 32.0, 24.0)
+    metres = np.random.default_rng(0).uniform(2, 9, (48, 64)).astype(np.float32)
+    moved = np.eye(4)
+    moved[0, 3] = 0.2 - 0.12
+    stereo = Camera(96, 72, 60.0, 60.0, 48.0, 36.0, shift_m=(-0.12, 0.0))
+    moved_by_p = np.eye(4)
+    moved_by_p[0, 3] = 0.2
+    plain = Camera(96, 72, 60.0, 60.0, 48.0, 36.0)
+    got = depth.register(DepthReading(metres, depth_camera, moved_by_p), stereo)
+    expected = depth.register(DepthReading(metres, depth_camera, moved), plain)
+    assert torch.allclose(got, expected, equal_nan=True)
+    assert torch.isfinite(got).float().mean() > 0.8
+
+
+def test_depth_of_any_size_and_layout_is_drawn():
+    metres = torch.full((512, 512), 10.0)
+    metres[300:, :] = torch.nan
+    metres[:, 500:] = 100.0
+    grey = depth.grey_from_metres(metres.T, LogDepth())  # of any layout
+    assert set(grey[:500, :300].unique().tolist()) == {49}
+    assert set(grey[:500, 300:].unique().tolist()) == {0}
+    assert set(grey[500:].unique().tolist()) == {152}

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from memorysam_core.bench.street import Lidar, Street, front_camera, mounted
-from memorysam_core.frames import lidar
+from memorysam_core.frames import lidar, occlusion
 from memorysam_core.frames.camera import Camera
 from memorysam_core.frames.readings import PointsReading
 
@@ -113,3 +113,14 @@ def test_a_handful_of_points_is_no_trouble(count):
     view = lidar.look(PointsReading(xyz, transform), Camera(32, 24, 20, 20, 16, 12))
     assert view.visible.dtype == torch.bool
     assert view.visible.all()
+
+
+def test_nearness_keeps_its_order_in_16_bits_and_loses_a_twentieth_of_a_percent():
+    nearness = 1 / torch.logspace(-1.4, 3.2, 2000)
+    short = occlusion._short(nearness)
+    assert (short.diff() <= 0).all()
+    assert (1 - occlusion._long(short) / nearness).min() >= 0
+    assert (1 - occlusion._long(short) / nearness).max() < 0.0005
+    beyond = occlusion._short(torch.tensor([1 / 0.001, 1 / 5000]))
+    assert beyond.tolist() == [32767, 1]
+    assert occlusion._long(torch.zeros(1, dtype=torch.int16)) == 0
