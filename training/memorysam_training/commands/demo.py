@@ -48,7 +48,9 @@ def run(args: argparse.Namespace) -> int:
     # The demo's cameras must not be heard by a robot, nor the robot's by the demo's node.
     os.environ["ROS_DOMAIN_ID"] = str(_DOMAINS[os.getpid() % len(_DOMAINS)])
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell starts background jobs with SIGINT ignored; `kill -INT` must end this all the same.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     began = time.monotonic()
     told = tell(
         DemoDrive(seed=args.seed),
