@@ -18,8 +18,20 @@ from memorysam_core.frames.draw import Frame, draw
 from memorysam_core.frames.evt3 import Evt3Decoder
 from memorysam_core.frames.hha import draw_hha
 from memorysam_core.frames.raster import farthest, keep_nearest
-from memorysam_core.frames.readings import DepthReading, EventsReading, PointsReading
-from memorysam_core.representations import EventPolarity, EventTimeSurface, Hha, LidarRange
+from memorysam_core.frames.readings import (
+    DepthReading,
+    EventsReading,
+    ImageReading,
+    PointsReading,
+)
+from memorysam_core.representations import (
+    EventPolarity,
+    EventTimeSurface,
+    Hha,
+    LidarRange,
+    LogDepth,
+    Rgb,
+)
 
 STAMP_NS = 50_000_000
 POINTS = 130_000
@@ -39,6 +51,7 @@ def rows(device: str, quick: bool) -> Iterator[Row]:
         yield from _occlusion(device, repeats, streets=1 if quick else 12)
         yield from _events(device, repeats)
         yield from _depth(device, repeats)
+        yield from _same_view(device, repeats)
     finally:
         torch.set_num_threads(threads)
 
@@ -212,6 +225,21 @@ def _depth(device: str, repeats: int) -> Iterator[Row]:
     yield Row("depth registration against Open3D's, which leaves holes", ratio, "x", detail)
     runs = timed(work, device, repeats)
     yield Row("depth registration", runs.p50_ms, "ms", f"quickest {min(runs.runs_ms):.1f}")
+
+
+def _same_view(device: str, repeats: int) -> Iterator[Row]:
+    """What most robots have: depth in the colour camera's view, an image of another size."""
+    rng = np.random.default_rng(0)
+    metres = rng.uniform(0.5, 90, SIZE).astype(np.float32)
+    metres[rng.random(SIZE) < 0.1] = np.nan
+    depth = DepthReading(torch.from_numpy(metres).to(device))
+    runs = timed(lambda: draw(LogDepth(), depth, CAMERA, SIZE, 0, device), device, repeats)
+    yield Row("depth frame", runs.p50_ms, "ms", f"1024 x 1024, quickest {min(runs.runs_ms):.1f}")
+    pixels = torch.from_numpy(rng.integers(0, 256, (720, 1280, 3), np.uint8)).to(device)
+    image = ImageReading(pixels)
+    runs = timed(lambda: draw(Rgb(), image, CAMERA, SIZE, 0, device), device, repeats)
+    detail = f"1280 x 720 to 1024 x 1024, quickest {min(runs.runs_ms):.1f}"
+    yield Row("colour image", runs.p50_ms, "ms", detail)
 
 
 def _open3d_normals(metres: torch.Tensor, camera: Camera) -> Work:

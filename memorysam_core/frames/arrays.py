@@ -61,6 +61,13 @@ def bytes_of(mask: Tensor) -> Tensor:
     return mask.view(torch.uint8).neg()
 
 
+def where_true(mask: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
+    """The entries of each column ``(N,)`` where a mask is true; the columns if it is everywhere."""
+    if bool(mask.numpy().all() if mask.device.type == "cpu" else mask.all()):
+        return columns
+    return selected(indices_where(mask), *columns)
+
+
 def selected(index: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
     """The entries ``index`` ``(K,)`` of each column ``(N,)``."""
     return tuple(column.index_select(0, index) for column in columns)

@@ -19,9 +19,8 @@ from memorysam_core.frames.arrays import (
     DeviceLike,
     between,
     bytes_of,
-    indices_where,
-    selected,
     tensor_of,
+    where_true,
 )
 from memorysam_core.frames.camera import Camera
 from memorysam_core.frames.raster import paint
@@ -138,14 +137,21 @@ def _pixels_seen(rays: np.ndarray, camera: Camera) -> Tensor:
 class _Events:
     """The events that count, in the order of the stream."""
 
-    age_ns: Tensor
-    """Before the window's end, int64 ``(N,)``."""
+    t_ns: Tensor
+    """int64 ``(N,)``."""
+    end_ns: int
+    """The window's end."""
     pixel: Tensor
     """Of the grid, int64 ``(N,)``."""
     increase: Tensor
     """Of brightness, bool ``(N,)``."""
     in_order: bool
     """Known to be in order of time."""
+
+    @property
+    def age_ns(self) -> Tensor:
+        """Before the window's end, int64 ``(N,)``."""
+        return self.end_ns - self.t_ns
 
 
 def _in_window(
@@ -157,17 +163,16 @@ def _in_window(
     if in_order:
         ends = t_ns.new_tensor((stamp_ns - window_ns, stamp_ns))
         first, end = torch.searchsorted(t_ns, ends, right=True).tolist()
-        age_ns, x, y, p = (c[first:end] for c in (stamp_ns - t_ns, *columns))
+        t_ns, x, y, p = (c[first:end] for c in (t_ns, *columns))
     else:
-        age_ns = stamp_ns - t_ns
-        recent = indices_where(between(age_ns, 0, window_ns))
-        age_ns, x, y, p = selected(recent, age_ns, *columns)
-    on_sensor = indices_where(between(x, 0, reading.width) & between(y, 0, reading.height))
-    age_ns, x, y, p = selected(on_sensor, age_ns, x, y, p)
+        recent = between(t_ns, stamp_ns - window_ns + 1, stamp_ns + 1)
+        t_ns, x, y, p = where_true(recent, t_ns, *columns)
+    on_sensor = between(x, 0, reading.width) & between(y, 0, reading.height)
+    t_ns, x, y, p = where_true(on_sensor, t_ns, x, y, p)
     pixel, increase = grid.place(x, y, reading.width), p > 0
     if grid.pixel_of_pixel is not None:
-        age_ns, pixel, increase = selected(indices_where(pixel >= 0), age_ns, pixel, increase)
-    return _Events(age_ns, pixel, increase, in_order)
+        t_ns, pixel, increase = where_true(pixel >= 0, t_ns, pixel, increase)
+    return _Events(t_ns, stamp_ns, pixel, increase, in_order)
 
 
 def _last_signs(events: _Events, grid: _Grid, window_ns: int) -> tuple[Tensor, Tensor]:
@@ -176,12 +181,13 @@ def _last_signs(events: _Events, grid: _Grid, window_ns: int) -> tuple[Tensor, T
     if events.in_order:
         last = torch.zeros(pixels, dtype=torch.uint8)
         # Of several values for one element, NumPy keeps the last.
-        last.numpy()[events.pixel.numpy()] = 1 + events.increase.numpy()
+        last.numpy()[events.pixel.numpy()] = (events.increase.view(torch.uint8) + 1).numpy()
         return bytes_of(last == 2), bytes_of(last == 1)
     # The youngest event has the smallest (age, distance from the end of the stream, sign) packed
     # in 63 bits. Windows past 4.3 s are compared in coarser steps than nanoseconds.
     step = 1 + window_ns // (1 << _TIME_BITS)
-    key = (events.age_ns // step if step > 1 else events.age_ns) << _INDEX_BITS
+    age_ns = events.age_ns
+    key = (age_ns // step if step > 1 else age_ns) << _INDEX_BITS
     place = torch.arange(len(key), device=key.device)
     key.bitwise_or_((1 << _INDEX_BITS) - 1 - place).bitwise_left_shift_(1)
     key.bitwise_or_(events.increase)
