@@ -159,7 +159,7 @@ def _in_window(
 ) -> _Events:
     t_ns = tensor_of(reading.t_ns, device, torch.int64)
     columns = [tensor_of(c, device, torch.int32) for c in (reading.x, reading.y, reading.p)]
-    in_order = t_ns.device.type == "cpu" and bool((np.diff(t_ns.numpy()) >= 0).all())
+    in_order = t_ns.device.type == "cpu" and _rising(t_ns.numpy())
     if in_order:
         ends = t_ns.new_tensor((stamp_ns - window_ns, stamp_ns))
         first, end = torch.searchsorted(t_ns, ends, right=True).tolist()
@@ -173,6 +173,10 @@ def _in_window(
     if grid.pixel_of_pixel is not None:
         t_ns, pixel, increase = where_true(pixel >= 0, t_ns, pixel, increase)
     return _Events(t_ns, stamp_ns, pixel, increase, in_order)
+
+
+def _rising(values: np.ndarray) -> bool:
+    return bool((values[1:] >= values[:-1]).all())
 
 
 def _last_signs(events: _Events, grid: _Grid, window_ns: int) -> tuple[Tensor, Tensor]:
