@@ -205,8 +205,9 @@ class Diagnostics:
         self, sensors: list[Status], recent: Counter[str], facts: Mapping[str, str], idle: bool
     ) -> Status:
         sets = _sets(recent)
+        # A set closed just before the window may be published within it: then more than all are.
         shares = {
-            key: f"{count} ({100 * count / sets:.0f} %)" if sets else str(count)
+            key: f"{count} ({min(100, 100 * count / sets):.0f} %)" if sets else str(count)
             for key, count in sorted(recent.items())
             if key.startswith(("sets ", "flush"))
         }

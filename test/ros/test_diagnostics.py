@@ -37,6 +37,13 @@ def test_all_well(running):
     assert found["sensor lidar"].values["latency (ms)"] == "20.0"
 
 
+def test_a_set_that_closed_before_the_window_is_no_more_than_all(running):
+    running.counts["sets published"] = 9
+    assert report(running, 10, {"sets complete": 8})["segmentation"].values["sets published"] == (
+        "9 (100 %)"
+    )
+
+
 def test_a_silent_sensor_is_stale_and_named(running):
     feed(running, 10, 14, 10.0, "image")
     running.sensors["lidar"].note = "nobody publishes /points"
