@@ -4,15 +4,13 @@ of the launch system, so that it is tried without ROS."""
 from __future__ import annotations
 
 import ast
-import importlib.util
 import os
-import sys
-import types
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
 import yaml
+from launch_standin import load_launch_file
 
 from memorysam_ros import dds, shared_files
 from memorysam_ros.parameter_files import values_of
@@ -24,36 +22,10 @@ ARGUMENTS = {
 }  # fmt: skip
 
 
-class Action:
-    """Any action or substitution: keeps what it was given."""
-
-    def __init__(self, *args, **options) -> None:
-        self.args, self.options = args, options
-
-    def perform(self, context: dict[str, str]) -> str:
-        return context[self.args[0]]
-
-
 @pytest.fixture
 def launch_file(monkeypatch, repository):
     """The module of segment.launch.py, without the launch system."""
-    names = {
-        "launch": ("LaunchContext", "LaunchDescription"),
-        "launch.actions": ("DeclareLaunchArgument", "OpaqueFunction", "SetEnvironmentVariable"),
-        "launch.substitutions": ("EnvironmentVariable", "LaunchConfiguration"),
-        "launch_ros": (),
-        "launch_ros.actions": ("Node",),
-    }
-    for module, classes in names.items():
-        stand_in = types.ModuleType(module)
-        for name in classes:
-            setattr(stand_in, name, type(name, (Action,), {}))
-        monkeypatch.setitem(sys.modules, module, stand_in)
-    path = repository / "launch" / "segment.launch.py"
-    spec = importlib.util.spec_from_file_location("segment_launch", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_launch_file(repository / "launch" / "segment.launch.py", monkeypatch)
 
 
 def started(launch_file, **given: str):

@@ -1,53 +1,19 @@
 """launch/replay.launch.py, run under a stand-in of the launch system."""
 
 import argparse
-import importlib.util
-import sys
-import types
 
 import pytest
+from launch_standin import load_launch_file
 
 from memorysam_ros.commands import score
 
-MODULES = {
-    "launch": ("LaunchContext", "LaunchDescription"),
-    "launch.actions": (
-        "DeclareLaunchArgument", "EmitEvent", "ExecuteProcess", "IncludeLaunchDescription",
-        "OpaqueFunction", "RegisterEventHandler", "TimerAction",
-    ),
-    "launch.event_handlers": ("OnProcessExit",),
-    "launch.events": ("Shutdown",),
-    "launch.launch_description_sources": ("PythonLaunchDescriptionSource",),
-    "launch.substitutions": ("LaunchConfiguration",),
-    "launch_ros": (),
-    "launch_ros.actions": ("Node",),
-}  # fmt: skip
 ELSEWHERE = {"checkpoint": "m.safetensors", "namespace": "", "image": "~/input/image"}
 """Arguments that segment.launch.py declares."""
 
 
-class Action:
-    """Any action or substitution: keeps what it was given."""
-
-    def __init__(self, *args, **options) -> None:
-        self.args, self.options = args, options
-
-    def perform(self, context: dict[str, str]) -> str:
-        return context[self.args[0]]
-
-
 @pytest.fixture
 def launch_file(monkeypatch, repository):
-    for module, classes in MODULES.items():
-        stand_in = types.ModuleType(module)
-        for name in classes:
-            setattr(stand_in, name, type(name, (Action,), {}))
-        monkeypatch.setitem(sys.modules, module, stand_in)
-    path = repository / "launch" / "replay.launch.py"
-    spec = importlib.util.spec_from_file_location("replay_launch", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_launch_file(repository / "launch" / "replay.launch.py", monkeypatch)
 
 
 def context(launch_file, **given: str) -> dict[str, str]:
