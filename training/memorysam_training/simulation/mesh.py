@@ -130,7 +130,11 @@ def quads(corners: np.ndarray, label: int, material: int, colour: Colour = TINTE
     )
     start = (np.arange(count) * 4)[:, None, None]
     triangles = (np.array([[0, 1, 2], [0, 2, 3]])[None] + start).reshape(-1, 3)
-    return surface(corners.reshape(-1, 3), uv.reshape(-1, 2), triangles, label, material, colour)
+    vertices = corners.reshape(-1, 3).astype(np.float32)
+    # Where corners meet, as at the poles of a blob, a triangle has no area: nothing can hit it.
+    a, b, c = (vertices[triangles[:, k]] for k in range(3))
+    solid = (a != b).any(1) & (b != c).any(1) & (c != a).any(1)
+    return surface(vertices, uv.reshape(-1, 2), triangles[solid], label, material, colour)
 
 
 def loft(
