@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
 from memorysam_training.simulation.mesh import Mesh
 from memorysam_training.simulation.road import Road
+
+HIP_M, SWING = 0.9, 0.5
+"""Walkers swing what is below their hips, by at most this much forward for each metre down."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Mover:
     """A road user on its way: along the road, across it, or with the traffic of the ego lane."""
 
     mesh: Mesh
+    """In its own frame: x forward, on z = 0."""
     start: tuple[float, float]
     """``s, d`` at time 0; ``s`` is ahead of the ego vehicle where ``with_ego``."""
     velocity: tuple[float, float]
@@ -67,39 +72,91 @@ class Mover:
     period: float = 0.0
     """Seconds after which someone who crosses the road turns back, 0 never."""
 
-    def coordinates(self, ego: Ego, t: float) -> tuple[float, float, float]:
-        """``s``, ``d`` and heading relative to the road, at time ``t``."""
-        clock, turn = t, self.turn
-        if self.period:
-            phase = t % (2 * self.period)
-            clock = phase if phase < self.period else 2 * self.period - phase
-            turn += 0.0 if phase < self.period else np.pi
-        s, d = self.start[0] + self.velocity[0] * clock, self.start[1] + self.velocity[1] * clock
-        return (s + ego.progress(t) if self.with_ego else s), d, turn
-
-    def posed(self, road: Road, ego: Ego, t: float) -> np.ndarray:
-        """Vertices in the world at time ``t``, float32 ``(V, 3)``."""
-        s, d, turn = self.coordinates(ego, t)
+    def in_step(self, t: float) -> np.ndarray:
+        """Vertices in the mover's own frame at time ``t``, float32 ``(V, 3)``."""
         local = self.mesh.vertices
-        if self.stride:
-            hip = np.clip(0.9 - local[:, 2], 0, None)
-            swing = 0.5 * np.sin(2 * np.pi * self.stride * t) * np.sign(local[:, 1])
-            local = local.copy()
-            local[:, 0] += swing * hip
-        yaw = float(road.direction(s)) + turn
-        x, y = road.place(s, d)
-        return (local @ _turn_z(yaw).T + (x, y, self.height)).astype(np.float32)
+        if not self.stride:
+            return local
+        hip = np.clip(HIP_M - local[:, 2], 0, None)
+        swing = np.float32(SWING * np.sin(2 * np.pi * self.stride * t)) * np.sign(local[:, 1])
+        local = local.copy()
+        local[:, 0] += swing * hip
+        return local
 
 
-def in_reach(movers: list[Mover], ego: Ego, t: float) -> list[int]:
-    """Indices of the movers that any sensor could see at time ``t``.
+class Fleet:
+    """All road users of a world, placed and posed together."""
 
-    Nobody yields in this world; who would end up under the vehicle is left out instead.
-    """
-    here, found = ego.progress(t), []
-    for k, mover in enumerate(movers):
-        s, d, _ = mover.coordinates(ego, t)
-        run_over = -5 < s - here < 6.5 and abs(d - ego.lane) < 1.7
-        if -45 < s - here < 150 and not run_over:
-            found.append(k)
-    return found
+    def __init__(self, movers: list[Mover], road: Road, ego: Ego) -> None:
+        self._movers, self._road, self._ego = movers, road, ego
+        self._start = np.array([m.start for m in movers]).reshape(-1, 2)
+        self._velocity = np.array([m.velocity for m in movers]).reshape(-1, 2)
+        self._with_ego = np.array([m.with_ego for m in movers], bool)
+        self._height = np.array([m.height for m in movers])
+        self._turn = np.array([m.turn for m in movers])
+        self._period = np.array([m.period or np.inf for m in movers])
+        self._corners = np.array([_corners(m) for m in movers]).reshape(-1, 8, 3)
+        counts = [len(m.mesh.triangles) for m in movers]
+        self.first_triangle = np.cumsum([0, *counts])
+        """Of each mover among all movers' triangles; their number at the end."""
+
+    def coordinates(self, t: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """``s``, ``d`` and heading relative to the road of each mover, at time ``t``."""
+        phase = t % (2 * self._period)
+        back = phase >= self._period
+        clock = np.where(back, 2 * self._period - phase, phase)
+        s, d = (self._start + self._velocity * clock[:, None]).T
+        return s + self._with_ego * self._ego.progress(t), d, self._turn + np.pi * back
+
+    def in_reach(self, t: float) -> np.ndarray:
+        """Indices of the movers that any sensor could see at time ``t``.
+
+        Nobody yields in this world; who would end up under the vehicle is left out instead.
+        """
+        s, d, _ = self.coordinates(t)
+        ahead = s - self._ego.progress(t)
+        run_over = (ahead > -5) & (ahead < 6.5) & (np.abs(d - self._ego.lane) < 1.7)
+        return np.flatnonzero((ahead > -45) & (ahead < 150) & ~run_over)
+
+    def velocity(self, t: float) -> np.ndarray:
+        """World m/s along x and y, float32 ``(M, 2)``."""
+        step = 0.02
+        now, past = (self._road.place(*self.coordinates(at)[:2]) for at in (t, t - step))
+        return ((now - past) / step).astype(np.float32)
+
+    def boxes(self, t: float, movers: np.ndarray) -> np.ndarray:
+        """Corners, in the world, of a box around each of the movers, float32 ``(K, 8, 3)``."""
+        turn, place = self._placed(t)
+        return self._corners[movers] @ turn[movers].transpose(0, 2, 1) + place[movers, None]
+
+    def posed(self, t: float, movers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """World vertices, and triangles of these with their places among all movers' triangles."""
+        turn, place = self._placed(t)
+        vertices, triangles, places, offset = [], [], [], 0
+        for k in movers:
+            mover = self._movers[k]
+            vertices.append(mover.in_step(t) @ turn[k].T + place[k])
+            triangles.append(mover.mesh.triangles + np.uint32(offset))
+            places.append(np.arange(*self.first_triangle[k : k + 2]))
+            offset += len(vertices[-1])
+        return np.concatenate(vertices), np.concatenate(triangles), np.concatenate(places)
+
+    def _placed(self, t: float) -> tuple[np.ndarray, np.ndarray]:
+        """Rotation ``(M, 3, 3)`` and position ``(M, 3)`` of each mover in the world, float32."""
+        s, d, turn = self.coordinates(t)
+        turn = turn + self._road.direction(s)
+        rotation = np.zeros((len(s), 3, 3), np.float32)
+        rotation[:, 0, 0] = rotation[:, 1, 1] = np.cos(turn)
+        rotation[:, 1, 0] = np.sin(turn)
+        rotation[:, 0, 1] = -rotation[:, 1, 0]
+        rotation[:, 2, 2] = 1
+        place = np.concatenate([self._road.place(s, d), self._height[:, None]], 1)
+        return rotation, place.astype(np.float32)
+
+
+def _corners(mover: Mover) -> np.ndarray:
+    """Of a box around the mover at any step, in its own frame, ``(8, 3)``."""
+    low, high = mover.mesh.vertices.min(0), mover.mesh.vertices.max(0)
+    reach = SWING * HIP_M if mover.stride else 0.0
+    low, high = low - (reach, 0, 0), high + (reach, 0, 0)
+    return np.array(list(itertools.product(*zip(low, high, strict=True))))

@@ -9,7 +9,7 @@ import open3d as o3d
 
 from memorysam_training.simulation import classes
 from memorysam_training.simulation.mesh import Material
-from memorysam_training.simulation.movers import in_reach
+from memorysam_training.simulation.movers import Fleet
 from memorysam_training.simulation.world import World
 
 FAR_M = 1000.0
@@ -93,54 +93,56 @@ class Scene:
             [_uv_edges(m.uv, m.triangles) for m in meshes] + [np.zeros((6, 1))], 1
         )
         self.uv = self.uv.astype(np.float32)
-        counts = [len(m.triangles) for m in meshes]
-        self.first_triangle = np.cumsum([0, *counts])[1:]
-        """Of each mover, in the tables above."""
+        self.fleet = Fleet(world.movers, world.road, world.ego)
+        self.standing = len(world.static.triangles)
+        """How many triangles stand; in the tables above the movers' follow."""
         self._static = _raycaster(world.static.vertices, world.static.triangles)
 
-    def at(self, t: float) -> Snapshot:
-        """The scene at time ``t``, seconds."""
-        return Snapshot(self, t)
+    def at(self, t: float, movers: np.ndarray | None = None) -> Snapshot:
+        """The scene at time ``t``, seconds; with only some of the movers within reach if given."""
+        return Snapshot(self, t, self.fleet.in_reach(t) if movers is None else movers)
 
 
 class Snapshot:
     """All geometry at one instant."""
 
-    def __init__(self, scene: Scene, t: float) -> None:
-        world = scene.world
+    def __init__(self, scene: Scene, t: float, movers: np.ndarray) -> None:
         self.scene, self.t = scene, t
-        self.active = in_reach(world.movers, world.ego, t)
-        vertices, triangles, ids, offset = [], [], [], 0
-        for k in self.active:
-            mover = world.movers[k]
-            vertices.append(mover.posed(world.road, world.ego, t))
-            triangles.append(mover.mesh.triangles + np.uint32(offset))
-            ids.append(np.arange(len(mover.mesh.triangles)) + scene.first_triangle[k])
-            offset += len(mover.mesh.vertices)
-        self._ids = np.concatenate(ids) if ids else np.zeros(0, np.int64)
-        self._moving = (
-            _raycaster(np.concatenate(vertices), np.concatenate(triangles)) if ids else None
-        )
+        self.boxes = scene.fleet.boxes(t, movers)
+        """World corners of a box around each mover, ``(K, 8, 3)``."""
+        self._moving = None
+        if len(movers):
+            vertices, triangles, places = scene.fleet.posed(t, movers)
+            self._moving, self._ids = _raycaster(vertices, triangles), scene.standing + places
 
-    def cast(self, origin: np.ndarray, direction: np.ndarray) -> Hits:
-        """First hits of rays from ``origin`` (3,) or (N, 3) along unit ``direction`` (N, 3)."""
+    def cast(
+        self, origin: np.ndarray, direction: np.ndarray, crossed: np.ndarray | None = None
+    ) -> Hits:
+        """First hits of rays from ``origin`` (3,) or (N, 3) along unit ``direction`` (N, 3).
+
+        ``crossed`` are the indices of the rays that something moving may be met by, if known.
+        """
         scene = self.scene
         direction = np.ascontiguousarray(direction, np.float32)
         origin = np.broadcast_to(np.asarray(origin, np.float32), direction.shape)
-        rays = o3d.core.Tensor.from_numpy(np.concatenate([origin, direction], 1))
-        first = scene._static.cast_rays(rays, nthreads=1)
+        rays = np.concatenate([origin, direction], 1)
+        first = scene._static.cast_rays(o3d.core.Tensor.from_numpy(rays), nthreads=1)
         distance = first["t_hit"].numpy()
         triangle = first["primitive_ids"].numpy().astype(np.int64)
         normal, within = first["primitive_normals"].numpy(), first["primitive_uvs"].numpy()
         if self._moving is not None:
-            other = self._moving.cast_rays(rays, nthreads=1)
+            if crossed is None:
+                crossed = np.arange(len(rays))
+            few = o3d.core.Tensor.from_numpy(rays.take(crossed, 0))
+            other = self._moving.cast_rays(few, nthreads=1)
             met = other["t_hit"].numpy()
-            nearer = np.flatnonzero(met < distance)
-            distance[nearer] = met[nearer]
-            triangle[nearer] = self._ids[other["primitive_ids"].numpy()[nearer]]
-            normal[nearer] = other["primitive_normals"].numpy().take(nearer, 0)
-            within[nearer] = other["primitive_uvs"].numpy().take(nearer, 0)
-        missed = ~np.isfinite(distance)
+            nearer = np.flatnonzero(met < distance[crossed])
+            at = crossed[nearer]
+            distance[at] = met[nearer]
+            triangle[at] = self._ids[other["primitive_ids"].numpy()[nearer]]
+            normal[at] = other["primitive_normals"].numpy().take(nearer, 0)
+            within[at] = other["primitive_uvs"].numpy().take(nearer, 0)
+        missed = np.flatnonzero(~np.isfinite(distance))
         triangle[missed] = -1
         distance[missed] = FAR_M
         normal[missed] = (0, 0, 1)
@@ -168,16 +170,11 @@ class Snapshot:
 
     def velocity(self, hits: Hits) -> np.ndarray:
         """How fast what was hit moves, world m/s, float32 (N, 3); zero for what stands."""
-        world, step = self.scene.world, 0.02
+        fleet, standing = self.scene.fleet, self.scene.standing
         speed = np.zeros((len(hits), 3), np.float32)
-        moving = np.flatnonzero(hits.triangle >= self.scene.first_triangle[0])
-        owner = np.searchsorted(self.scene.first_triangle, hits.triangle[moving], side="right") - 1
-        for k in np.unique(owner):
-            mover = world.movers[k]
-            now = mover.coordinates(world.ego, self.t)
-            past = mover.coordinates(world.ego, self.t - step)
-            move = world.road.place(*now[:2]) - world.road.place(*past[:2])
-            speed[moving[owner == k], :2] = move / step
+        moving = np.flatnonzero(hits.triangle >= standing)
+        owner = np.searchsorted(fleet.first_triangle, hits.triangle[moving] - standing, "right") - 1
+        speed[moving, :2] = fleet.velocity(self.t)[owner]
         return speed
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from memorysam_training.simulation.conditions import Weather
 from memorysam_training.simulation.mesh import Material
+from memorysam_training.simulation.movers import Fleet
 from memorysam_training.simulation.rig import Rig
 from memorysam_training.simulation.scene import FAR_M, Scene
 from memorysam_training.simulation.sensors.depth import CLEAR
@@ -111,8 +112,9 @@ def _range(
     slices = np.round(when / period * SLICES).astype(int)
     for number in np.unique(slices):
         part = slices == number
-        snapshot = scene.at(t + number * period / SLICES)
-        hits = snapshot.cast(origin[part].reshape(-1, 3), direction[part].reshape(-1, 3))
+        start, beams = origin[part].reshape(-1, 3), direction[part].reshape(-1, 3)
+        moment = t + number * period / SLICES
+        hits = scene.at(moment, _met(scene.fleet, moment, start, beams)).cast(start, beams)
         facing = np.abs(np.einsum("ij,ij->i", hits.normal, hits.direction))
         bright = np.clip(hits.colour.mean(1), 0.03, 1)
         retro = np.where(hits.material == Material.SIGN, 2.5, 1.0)
@@ -121,6 +123,25 @@ def _range(
         strength[part] = np.clip(power, 0, 1).reshape(-1, shape[1])
         material[part] = hits.material.reshape(-1, shape[1])
     return distance, strength, material
+
+
+def _met(fleet: Fleet, t: float, origin: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """The movers that beams of less than half a turn may meet within range: the others, posed
+    for nothing, would take most of a slice's time.
+    """
+    movers = fleet.in_reach(t)
+    corners = fleet.boxes(t, movers)[..., :2]
+    eye = origin[:, :2].mean(0)
+    centre = corners.mean(1)
+    wide = np.linalg.norm(corners - centre[:, None], axis=-1).max(1)
+    wide += np.linalg.norm(origin[:, :2] - eye, axis=1).max()  # as the eye moves in the slice
+    flat = direction[:, :2] / np.linalg.norm(direction[:, :2], axis=1, keepdims=True)
+    axis = flat.mean(0) / np.linalg.norm(flat.mean(0))
+    half = np.arccos(np.clip((flat @ axis).min(), -1, 1))
+    away = np.linalg.norm(centre - eye, axis=1)
+    aside = np.arccos(np.clip((centre - eye) @ axis / away, -1, 1))
+    meets = aside < half + np.arcsin(np.clip(wide / away, 0, 1)) + 1e-3
+    return movers[(away < wide) | (meets & (away - wide < MAX_RANGE_M))]
 
 
 def _poses(scene: Scene, rig: Rig, t: float, when: np.ndarray) -> np.ndarray:

@@ -28,6 +28,8 @@ class View:
     world_from_camera: np.ndarray
     snapshot: Snapshot
     hits: Hits
+    crossed: np.ndarray
+    """Pixels that something moving may show in, bool (H, W)."""
     _lit: tuple[Weather, Light] | None = None
 
     @property
@@ -63,25 +65,24 @@ class View:
         return self._lit[1]
 
     def _openness(self) -> np.ndarray:
-        """Share of the sky above each pixel's surface that nothing near hides, float32 (H, W)."""
+        """Share of the sky above each pixel's surface that nothing near hides, float32 (H, W).
+
+        One ray for every other pixel of every other row, in nine directions that take turns, so
+        that the mean of any 3 x 3 neighbours is of all nine.
+        """
         height, width = self.shape
         rows, columns = np.mgrid[0:height:2, 0:width:2]
         at = (rows * width + columns).ravel()
-        normal = self.hits.normal.take(at, 0)
-        start = self.hits.point.take(at, 0) + normal * (0.03 + 0.002 * self.hits.distance[at, None])
-        turn = ((rows // 2 % 2) * 2 + columns // 2 % 2).ravel() * (np.pi / 8)
         near = (self.hits.triangle[at] >= 0) & (self.hits.distance[at] < 70)
+        shaded = at[near]
+        normal, distance = self.hits.normal.take(shaded, 0), self.hits.distance[shaded, None]
+        start = self.hits.point.take(shaded, 0) + normal * (0.03 + 0.002 * distance)
+        turn = (rows // 2 % 3) * 3 + columns // 2 % 3
+        rim = np.float32([(np.cos(a), np.sin(a), 0.55) for a in np.arange(9) * (2 * np.pi / 9)])
+        ray = rim.take(turn.ravel()[near], 0) + np.float32(1.1) * normal
+        ray /= np.sqrt(np.einsum("ij,ij->i", ray, ray))[:, None]
         open_sky = np.ones(len(at), np.float32)
-        shaded = np.flatnonzero(near)
-        hidden = np.zeros(len(shaded), np.float32)
-        start, lean, turn = start.take(shaded, 0), normal.take(shaded, 0) * 1.1, turn[shaded]
-        for k in range(4):
-            angle = turn + k * np.pi / 2
-            rim = np.stack([np.cos(angle), np.sin(angle), np.full(len(shaded), 0.55)], 1)
-            ray = (rim + lean).astype(np.float32)
-            ray /= np.linalg.norm(ray, axis=1, keepdims=True)
-            hidden += self.snapshot.blocked(start, ray, AMBIENT_REACH_M)
-        open_sky[shaded] = 1 - 0.8 * hidden / 4
+        open_sky[near] -= 0.8 * self.snapshot.blocked(start, ray, AMBIENT_REACH_M)
         image = torch.from_numpy(open_sky.reshape(rows.shape))[None, None]
         image = torch.nn.functional.avg_pool2d(image, 3, 1, 1, count_include_pad=False)
         full = torch.nn.functional.interpolate(image, (height, width), mode="bilinear")
@@ -108,7 +109,8 @@ class View:
         u = np.concatenate([column + (0.5 + dx) for dx, _ in _MORE_RAYS])
         v = np.concatenate([row + (0.5 + dy) for _, dy in _MORE_RAYS])
         direction = ray_directions(self.camera, self.world_from_camera, u, v)
-        hits = self.snapshot.cast(self.world_from_camera[:3, 3], direction)
+        crossed = np.flatnonzero(np.tile(self.crossed.ravel()[at], len(_MORE_RAYS)))
+        hits = self.snapshot.cast(self.world_from_camera[:3, 3], direction, crossed)
         light = radiance(self.snapshot, hits, weather, second_hand=True)
         more = light.total - light.skylight * np.tile(hidden[at], len(_MORE_RAYS))[:, None]
         more = more.reshape(len(_MORE_RAYS), len(at), 3).sum(0)
@@ -130,9 +132,38 @@ class View:
 def look(snapshot: Snapshot, camera: Camera, world_from_camera: np.ndarray) -> View:
     """Casts one ray through the centre of every pixel."""
     direction = _pixel_rays(camera) @ world_from_camera[:3, :3].T.astype(np.float32)
-    return View(
-        camera, world_from_camera, snapshot, snapshot.cast(world_from_camera[:3, 3], direction)
-    )
+    crossed = boxed_pixels(snapshot.boxes, camera, world_from_camera)
+    hits = snapshot.cast(world_from_camera[:3, 3], direction, np.flatnonzero(crossed))
+    return View(camera, world_from_camera, snapshot, hits, crossed)
+
+
+_BOX_EDGES = np.array([(a, a | bit) for bit in (1, 2, 4) for a in range(8) if not a & bit])
+_NEAR_M = 0.01
+
+
+def boxed_pixels(boxes: np.ndarray, camera: Camera, world_from_camera: np.ndarray) -> np.ndarray:
+    """Pixels that boxes of world corners ``(K, 8, 3)`` may reach into, bool (H, W).
+
+    The rectangles around what of each box lies before the camera, and a pixel more. Corners are in
+    the order of binary numbers.
+    """
+    local = (boxes - world_from_camera[:3, 3]) @ world_from_camera[:3, :3]
+    start, end = local[:, _BOX_EDGES[:, 0]], local[:, _BOX_EDGES[:, 1]]  # (K, 12, 3)
+    z0, z1 = start[..., 2:], end[..., 2:]
+    enters = (z0 < _NEAR_M) != (z1 < _NEAR_M)
+    cut = start + (end - start) * ((_NEAR_M - z0) / np.where(enters, z1 - z0, 1))
+    points = np.concatenate([local, cut], 1)
+    before = np.concatenate([local[..., 2] >= _NEAR_M, enters[..., 0]], 1)
+    points, before = points[before.any(1)], before[before.any(1)]
+    uv = points[..., :2] / np.where(before, points[..., 2], 1)[..., None]
+    uv = uv * (camera.fx, camera.fy) + (camera.cx, camera.cy)
+    size = camera.width, camera.height
+    low = np.clip(np.where(before[..., None], uv, np.inf).min(1) - 1, 0, size).astype(int)
+    high = np.clip(np.where(before[..., None], uv, -np.inf).max(1) + 2, 0, size).astype(int)
+    mask = np.zeros((camera.height, camera.width), bool)
+    for (left, top), (right, bottom) in zip(low, high, strict=True):
+        mask[top:bottom, left:right] = True
+    return mask
 
 
 def ray_directions(
