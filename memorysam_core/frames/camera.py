@@ -97,8 +97,10 @@ class Camera:
             fx, fy, cx, cy = p[0], p[5], p[2], p[6]
             camera = cls(width, height, fx, fy, cx, cy, shift_m=(p[3] / fx, p[7] / fy))
         else:
-            model = distortion_model if any(d) else "pinhole"
-            camera = cls(width, height, k[0], k[4], k[2], k[5], model, tuple(d) if any(d) else ())
+            # An equidistant lens bends rays with coefficients of zero as well.
+            bent = any(d) or distortion_model == "equidistant"
+            model, coefficients = (distortion_model, tuple(d)) if bent else ("pinhole", ())
+            camera = cls(width, height, k[0], k[4], k[2], k[5], model, coefficients)
         x, y, roi_width, roi_height = roi
         if roi_width and roi_height:
             camera = camera.cropped(x, y, roi_width, roi_height)

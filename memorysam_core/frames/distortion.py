@@ -64,7 +64,7 @@ def undistort(
 
     Starts from the inverse of the radial part and adds Newton steps for the rest.
     """
-    if model == "pinhole" or not any(coefficients):
+    if model != "equidistant" and not any(coefficients):
         return x.double(), y.double()
     x_bent, y_bent = x.double(), y.double()
     r_bent = torch.hypot(x_bent, y_bent)

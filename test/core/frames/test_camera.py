@@ -20,6 +20,7 @@ CAMERAS = {
         1280, 720, 610.0, 612.0, 638.0, 361.0, "rational_polynomial", RATIONAL
     ),
     "equidistant": Camera(1280, 960, 700.0, 702.0, 641.0, 477.0, "equidistant", EQUIDISTANT),
+    "equidistant, zeros": Camera(1280, 960, 700.0, 702.0, 641.0, 477.0, "equidistant"),
 }
 
 
@@ -37,7 +38,7 @@ def test_projection_agrees_with_opencv(model, dtype):
     d = np.array(camera.distortion)
     still = np.zeros(3)
     exact = points.astype(np.float64)[:, None]
-    if model == "equidistant":
+    if camera.model == "equidistant":
         expected, _ = cv2.fisheye.projectPoints(exact, still, still, k, d)
     else:
         expected, _ = cv2.projectPoints(exact, still, still, k, d if len(d) else None)
@@ -146,6 +147,17 @@ def test_a_raw_image_uses_k_and_d():
     camera = Camera.from_info(K, D, P, "plumb_bob", 1280, 720, rectified=False)
     assert (camera.fx, camera.fy, camera.model) == (800, 801, "plumb_bob")
     assert camera.distortion == tuple(D)
+
+
+@pytest.mark.parametrize("d", [[], [0.0] * 4])
+def test_zeros_bend_nothing_but_in_an_equidistant_lens(d):
+    given = K, d, P
+    camera = Camera.from_info(*given, "equidistant", 1280, 720, rectified=False)
+    assert (camera.model, camera.distortion) == ("equidistant", (0.0,) * 4)
+    beside = np.array([[10.0, 0.0, 10.0]])  # 45 degrees off the axis
+    assert camera.project(beside)[0][0, 0] == pytest.approx(640 + 800 * np.pi / 4)
+    flat = Camera.from_info(*given, "rational_polynomial", 1280, 720, rectified=False)
+    assert flat.model == "pinhole"
 
 
 def test_a_rectified_image_uses_p_with_its_baseline():
