@@ -19,6 +19,10 @@ Reading = Literal["image", "depth", "points", "events", "rendered"]
 """The kinds of sensor reading that frames are drawn from."""
 
 
+_LEVELS = 256
+"""Of grey in one channel."""
+
+
 class _Checked:
     """Refuses parameters that no frame could be drawn with."""
 
@@ -86,6 +90,16 @@ class LidarRange(_Checked):
     """Drop returns that the camera could only see through a nearer surface."""
     densify_px: int = 0
     """Radius over which a return also fills empty neighbours; 0 leaves single pixels."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        end_m = _LEVELS * self.metres_per_level
+        if self.max_range_m > end_m:
+            raise ValueError(
+                f"with metres_per_level {self.metres_per_level:g} the grey levels end at "
+                f"{end_m:g} m, and max_range_m is {self.max_range_m:g}: farther returns would all "
+                f"look alike; give max_range_m up to {end_m:g}, or a larger metres_per_level"
+            )
 
 
 @dataclass(frozen=True)

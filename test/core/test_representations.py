@@ -58,6 +58,10 @@ def test_all_are_frozen_and_say_what_they_are_drawn_from():
         ({"name": "log_depth", "far_m": 0.0}, "give a number above 0"),
         ({"name": "event_polarity", "window_s": -0.1}, "give a number above 0"),
         ({"name": "lidar_range", "metres_per_level": 0}, "give a number above 0"),
+        (
+            {"name": "lidar_range", "metres_per_level": 0.25},
+            "grey levels end at 64 m, and max_range_m is 100: .* give max_range_m up to 64",
+        ),
         ({"name": "lidar_range", "densify_px": -1}, "give a number from 0"),
         ({"name": "lidar_range", "densify_px": 1.5}, "give a whole number"),
         ({"name": "log_depth", "invalid_level": 256}, "give a level from 0 to 255"),
