@@ -80,6 +80,18 @@ def test_movers_move_as_fast_as_they_say(busy):
     np.testing.assert_allclose((there - before) / 0.1, fleet.velocity(2.0), atol=0.2)
 
 
+@pytest.mark.filterwarnings("error")
+def test_movers_are_somewhere_before_the_start_too(busy):
+    """Exposures, velocities and event windows reach back from the first moment."""
+    before, start, after = (busy.fleet.coordinates(t) for t in (-0.05, 0.0, 0.05))
+    onward = np.array([not mover.period for mover in busy.world.movers])
+    assert onward.any() and not onward.all()
+    first, middle, last = (d[onward] for _, d, _ in (before, start, after))
+    np.testing.assert_allclose(first + last, 2 * middle, atol=1e-9)
+    assert all(np.isfinite(values).all() for values in before)
+    np.testing.assert_allclose(before[0], start[0], atol=3)
+
+
 def test_triangles_without_area_are_left_out():
     pole = cylinder((0, 0, 0), (0, 0, 1), 0.1, 0, 0, sides=8)
     assert len(pole.triangles) == 8 * 2 + 2 * 8  # sides of two triangles each, caps of one

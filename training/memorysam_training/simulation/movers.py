@@ -102,7 +102,8 @@ class Fleet:
 
     def coordinates(self, t: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """``s``, ``d`` and heading relative to the road of each mover, at time ``t``."""
-        phase = t % (2 * self._period)
+        # NumPy's remainder of a negative time by infinity is infinity.
+        phase = np.where(np.isinf(self._period), t, t % (2 * self._period))
         back = phase >= self._period
         clock = np.where(back, 2 * self._period - phase, phase)
         s, d = (self._start + self._velocity * clock[:, None]).T
