@@ -19,8 +19,11 @@ import importlib
 import importlib.metadata
 import os
 import re
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from memorysam_core import discovery
@@ -56,12 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one sub-command and returns the exit status of the process.
 
     Errors of the user's making (ValueError, OSError, a missing optional package) become one line
-    and status 2, an interrupt status 130; `--debug` lets them through with their traceback.
+    and status 2, an interrupt by Ctrl-C or SIGTERM status 130; `--debug` lets them through with
+    their traceback.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     try:
-        return _dispatch([word for word in words if word != "--debug"])
+        with _ending_in_order():
+            return _dispatch([word for word in words if word != "--debug"])
     except KeyboardInterrupt:
         if debug:
             raise
@@ -91,6 +96,25 @@ def describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.strerror}: {error.filename}"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Whoever is told to end by SIGTERM puts its things in order first, as after Ctrl-C."""
+
+    def end(number: int, _: object) -> None:
+        # `timeout` sends it twice, and the second must not break off the putting in order.
+        signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _dispatch(words: list[str]) -> int:

@@ -18,13 +18,12 @@ from memorysam_ros.dds import use_profile
 def ros_session(name: str, arguments: list[str] | None = None) -> Iterator[Node]:
     """A node, taken down in the right order afterwards.
 
-    Ctrl-C and SIGTERM are KeyboardInterrupt within, so that the caller can put its things in order
-    while ROS is still up. Our Fast DDS profile is used where the user has none.
+    Ctrl-C is KeyboardInterrupt within, as SIGTERM is in all commands, so that the caller can put
+    its things in order while ROS is still up. Our Fast DDS profile is used where the user has none.
     """
     use_profile()
     # A shell starts background jobs with SIGINT ignored; `kill -INT` must end this all the same.
-    ends = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, signal.default_int_handler) for number in ends}
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = rclpy.create_node(name)
@@ -34,8 +33,7 @@ def ros_session(name: str, arguments: list[str] | None = None) -> Iterator[Node]
             node.destroy_node()
     finally:
         rclpy.try_shutdown()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

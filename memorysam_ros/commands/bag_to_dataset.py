@@ -11,7 +11,8 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         truth = None
         if args.labels:
             truth = stack.enter_context(Truth(args.bag, args.labels, args.beside))
-        root.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(_present(root))
         hidden = stack.enter_context(tempfile.TemporaryDirectory(prefix=".export.", dir=root))
         export = Export(
             Path(hidden),
@@ -78,6 +79,19 @@ def run(args: argparse.Namespace) -> int:
     for why, count in export.skipped.items():
         print(f"  left out {count} sets: {why}")
     return 0
+
+
+@contextmanager
+def _present(folder: Path) -> Iterator[None]:
+    """The folder is there within; it goes again if that made it and nothing was put into it."""
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        if is_new:
+            with suppress(OSError):  # it holds something
+                folder.rmdir()
 
 
 def _merge(hidden: Path, root: Path, about: dict[str, dict[str, Any]]) -> None:

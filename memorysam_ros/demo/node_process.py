@@ -69,7 +69,8 @@ def running_node(checkpoint: Path, log: Path) -> Iterator[NodeProcess]:
 
 def _end(process: subprocess.Popen) -> None:
     # A second Ctrl-C must not interrupt this and leave the node behind.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ends = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ends}
     try:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
@@ -79,4 +80,5 @@ def _end(process: subprocess.Popen) -> None:
             process.kill()
             process.wait()
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,7 +1,10 @@
 """The `memorysam` command: how errors, options and ROS arguments reach the user and the command."""
 
 import argparse
+import os
+import signal
 import sys
+import time
 import types
 
 import pytest
@@ -76,6 +79,26 @@ def test_interrupt_is_130(command: types.ModuleType, capsys: pytest.CaptureFixtu
     command.error = KeyboardInterrupt()
     assert cli.main(["probe"]) == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_sigterm_ends_a_command_in_order_however_often_it_comes(
+    command: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tidied = []
+
+    def run(_: argparse.Namespace) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            tidied.append(True)
+
+    monkeypatch.setattr(command, "run", run)
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.main(["probe"]) == 130
+    assert tidied == [True]
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_ros_arguments_reach_only_commands_that_take_them(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from memorysam_core.labels import DELIVER
 from memorysam_ros.bags import BagWriter
 from memorysam_ros.bags.types import typestore
 from memorysam_ros.conversions import bag_messages
+from memorysam_ros.pipeline import Pipeline
 
 START_NS = 1_700_000_000_000_000_000
 MS = 1_000_000
@@ -59,6 +62,23 @@ def write_drive(path: Path, seconds: float = 3.0, storage: str | None = None, ex
         for time_ns, topic, message in sorted(lines, key=lambda line: line[0]):
             writer.write(topic, message, time_ns)
     return path
+
+
+@pytest.fixture(params=["Ctrl-C", "SIGTERM"])
+def stopped_at_third_set(request, monkeypatch) -> list:
+    """Whoever works on a bag is told to end in its third set; the sets that it worked on."""
+    process, sets = Pipeline.process, []
+
+    def interrupted(self, matched):
+        sets.append(matched)
+        if len(sets) == 3:
+            if request.param == "Ctrl-C":
+                raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGTERM)
+        return process(self, matched)
+
+    monkeypatch.setattr(Pipeline, "process", interrupted)
+    return sets
 
 
 @pytest.fixture(scope="session")

@@ -116,7 +116,17 @@ def test_errors_leave_no_frames(drive, tmp_path, capsys, words, complaint):
     root = tmp_path / "set"
     assert main(["bag-to-dataset", str(drive), str(root), *TOPIC, *words]) == 2
     assert re.search(complaint, " ".join(capsys.readouterr().err.split()))
-    assert not root.exists() or not list(root.iterdir())
+    assert not root.exists()
+
+
+@pytest.mark.parametrize("there_before", [True, False])
+def test_an_interrupted_export_leaves_nothing(drive, tmp_path, stopped_at_third_set, there_before):
+    root = tmp_path / "set"
+    if there_before:
+        root.mkdir()
+    assert main(["bag-to-dataset", str(drive), str(root), *TOPIC]) == 130
+    assert len(stopped_at_third_set) == 3
+    assert list(tmp_path.rglob("*")) == [root] * there_before
 
 
 def test_a_data_set_becomes_a_bag_and_the_same_data_set_again(drive, tmp_path, capsys):

@@ -328,20 +328,10 @@ def test_the_command(drive, checkpoint, tmp_path, monkeypatch, capsys):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["again", "drive_labels", "once_more"]
 
 
-def test_an_interrupted_replay_leaves_nothing(drive, checkpoint, tmp_path, monkeypatch):
-    calls = []
-
-    def interrupted(self, matched):
-        calls.append(matched)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return process(self, matched)
-
-    process = Pipeline.process
-    monkeypatch.setattr(Pipeline, "process", interrupted)
+def test_an_interrupted_replay_leaves_nothing(drive, checkpoint, tmp_path, stopped_at_third_set):
     output = tmp_path / "out"
     assert main(["replay", checkpoint, str(drive), *COMMAND, "-o", str(output)]) == 130
-    assert len(calls) == 3 and not list(tmp_path.iterdir())
+    assert len(stopped_at_third_set) == 3 and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
