@@ -66,6 +66,19 @@ def depth(message: Any) -> tuple[np.ndarray, str]:
     return np.where(pixels == 0, np.float32(np.nan), metres), encoding
 
 
+def labels(message: Any) -> np.ndarray:
+    """Class ids ``(H, W)``, uint8 or uint16, of a label image as PNG."""
+    data = bytes(memoryview(message.data))
+    pixels = _decode(message, data)
+    if not data.startswith(_PNG) or pixels.shape[2] != 1:
+        raise ConversionError(
+            f"label image in frame {frame_id(message)!r} has format {message.format!r} with "
+            f"{pixels.shape[2]} channels; accepted is a grey PNG of class ids: JPEG makes other "
+            "ids of them, and colours are none"
+        )
+    return pixels[:, :, 0]
+
+
 def _decode(message: Any, data: bytes) -> np.ndarray:
     """A JPEG or PNG to uint8 or uint16 ``(H, W, channels)``; colours are R, G, B."""
     from PIL import Image, UnidentifiedImageError

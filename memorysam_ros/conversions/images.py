@@ -95,11 +95,13 @@ def _metres(message: Any) -> np.ndarray:
 
 
 def label_ids(message: Any) -> np.ndarray:
-    """Class ids in a label Image, uint8 or uint16 ``(H, W)``.
+    """Class ids in a label Image or CompressedImage, uint8 or uint16 ``(H, W)``.
 
-    Raises ConversionError unless it is ``mono8``, ``8UC1``, ``mono16`` or ``16UC1``.
+    Raises ConversionError unless it is ``mono8``, ``8UC1``, ``mono16`` or ``16UC1``, or a grey PNG.
     """
-    encoding = str(getattr(message, "encoding", "compressed"))
+    if hasattr(message, "format"):
+        return np.array(compressed.labels(message))
+    encoding = str(message.encoding)
     if encoding not in _LABELS:
         raise ConversionError(
             f"label image in frame {frame_id(message)!r} has encoding {encoding!r}; accepted are "

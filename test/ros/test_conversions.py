@@ -288,8 +288,19 @@ def test_label_ids(make, encoding, dtype):
 def test_colours_are_no_label_ids(make):
     with pytest.raises(ConversionError, match="'rgb8'.*not of their colours"):
         conversions.label_ids(sent.image(make, COLOURS, "rgb8"))
-    with pytest.raises(ConversionError, match="'compressed'"):
+    with pytest.raises(ConversionError, match="3 channels.*a grey PNG of class ids"):
         conversions.label_ids(sent.compressed(make, png(COLOURS), "png"))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_label_ids_as_png_but_not_as_jpeg(make, dtype):
+    ids = np.arange(12, dtype=dtype).reshape(3, 4) * 20
+    read = conversions.label_ids(sent.compressed(make, png(ids), "mono8; png compressed "))
+    np.testing.assert_array_equal(read, ids)
+    assert read.dtype == ids.dtype
+    jpeg = cv2.imencode(".jpg", ids.astype(np.uint8))[1].tobytes()
+    with pytest.raises(ConversionError, match="JPEG makes other ids"):
+        conversions.label_ids(sent.compressed(make, jpeg, "mono8; jpeg compressed "))
 
 
 # --- clouds
