@@ -138,6 +138,8 @@ class ReportData:
     """Empty also for sets that do not follow each other."""
     groups: tuple[Group, ...] = ()
     """The first holds all sets. Empty without ground truth."""
+    why_unscored: str = ""
+    """Then, why: such as that none of the truth belongs to any set. By default, none was given."""
     latencies_ms: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Durations of each stage; the first is the one that is drawn."""
     why_absent: Mapping[str, str] = field(default_factory=dict)

@@ -106,6 +106,11 @@ class Bag:
         return max((s.end_ns for s in self._storages), default=0)
 
     @property
+    def seconds(self) -> float:
+        """How long the recording is."""
+        return (self.end_ns - self.start_ns) / 1e9
+
+    @property
     def count(self) -> int:
         """Number of messages."""
         return sum(topic.count for topic in self.topics.values())

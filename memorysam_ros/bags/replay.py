@@ -6,47 +6,23 @@ which always works on the newest set, every set is labelled, however long that t
 
 from __future__ import annotations
 
-import re
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from memorysam_ros import conversions
+from memorysam_ros.bags.dropping import Drop, Dropping
 from memorysam_ros.bags.reader import Bag, BagError, RawMessage
 from memorysam_ros.bags.topics import INFO, INPUTS
 from memorysam_ros.bags.transforms import BagTransforms
 from memorysam_ros.matching import MatchedSet
-from memorysam_ros.pipeline import SENSORS, Pipeline, UnusableSet
+from memorysam_ros.pipeline import Pipeline, UnusableSet
 from memorysam_ros.result import Result
 
 SECOND_NS = 1_000_000_000
-
-
-@dataclass(frozen=True)
-class Drop:
-    """A sensor that is taken away for a while, to see what its failure would do."""
-
-    sensor: str
-    from_s: float = 0.0
-    to_s: float = float("inf")
-    """Seconds since the beginning of the bag."""
-
-    @classmethod
-    def parse(cls, text: str) -> Drop:
-        """``lidar@8-12``, ``lidar@8-`` or ``lidar``. Raises ValueError for anything else."""
-        match = re.fullmatch(r"(\w+)(?:@([\d.]+)-([\d.]*))?", text)
-        try:
-            if match is None or match[1] not in SENSORS:
-                raise ValueError
-            begin, end = float(match[2] or 0), float(match[3] or "inf")
-            if end <= begin:
-                raise ValueError
-        except ValueError:
-            raise ValueError(
-                f"drop {text!r} is no SENSOR@FROM-TO such as lidar@8-12, seconds since the bag's "
-                f"beginning; sensors are {', '.join(SENSORS)}"
-            ) from None
-        return cls(match[1], begin, end)
+_ONE_CLOCK_NS = 10 * SECOND_NS
+"""Stamps that are farther from the time of recording are of another clock."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +42,28 @@ class Selection:
                 "give a whole number from 1, a start from 0 and a duration above 0"
             )
 
+    def idle_parts(self, bag: Bag) -> list[str]:
+        """What comes to nothing in this bag, in words. Raises BagError where all of it does."""
+        if self.start_s and self.start_s >= bag.seconds:
+            raise BagError(
+                f"start is {self.start_s:g} s, but {bag.path} is {bag.seconds:.1f} s long"
+            )
+        end_s = min(bag.seconds, self.start_s + self.duration_s)
+        return [
+            f"drop {drop} takes nothing away: second {self.start_s:g} to {end_s:.1f} is replayed"
+            for drop in self.drops
+            if drop.from_s > end_s or drop.to_s <= self.start_s
+        ]
+
 
 @dataclass(frozen=True)
 class Moment:
     """What became of one set."""
 
     time_s: float
-    """The bag's clock when the set closed, seconds since the bag's beginning."""
+    """The set's stamp, in seconds since the bag's beginning."""
     time_ns: int
+    """The bag's clock when the set closed."""
     matched: MatchedSet
     result: Result | None
     """None where the set could not be labelled."""
@@ -96,6 +86,18 @@ class Replay:
     """Messages that could not be read, by topic."""
     first_errors: dict[str, str] = field(default_factory=dict)
     """What was wrong with the first of them."""
+    sets: int = field(default=0, init=False)
+    """How many sets the bag made so far, labelled or not."""
+
+    def __post_init__(self) -> None:
+        self._dropping = Dropping(self.selection.drops, self.bag)
+        self._zero_ns: int | None = None
+        """The beginning of the bag, on the clock of the stamps."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong with the bag, and what is asked of it in vain."""
+        return [*self.bag.warnings, *self.selection.idle_parts(self.bag)]
 
     def __iter__(self) -> Iterator[Moment]:
         """Once only: the pipeline keeps what it has seen."""
@@ -104,8 +106,9 @@ class Replay:
         stop_ns = None
         if self.selection.duration_s != float("inf"):
             stop_ns = start_ns + round(self.selection.duration_s * SECOND_NS)
-        for number, (matched, now_ns) in enumerate(self._sets(start_ns, stop_ns)):
-            if number % self.selection.every == 0:
+        for matched, now_ns in self._sets(start_ns, stop_ns):
+            self.sets += 1
+            if (self.sets - 1) % self.selection.every == 0:
                 yield self._label(matched, now_ns)
 
     def _sets(self, start_ns: int, stop_ns: int | None) -> Iterator[tuple[MatchedSet, int]]:
@@ -114,7 +117,7 @@ class Replay:
         for raw in self.bag.messages(set(sensors), start_ns, stop_ns):
             yield from self._due(raw.time_ns)
             _name, wanted = sensors[raw.topic]
-            if self._dropped(wanted.sensor, raw.time_ns):
+            if self._dropping.takes(wanted.sensor, raw):
                 continue
             for matched in self._add(wanted.sensor, INFO in wanted.types, raw):
                 yield matched, raw.time_ns
@@ -144,19 +147,27 @@ class Replay:
             return []
 
     def _label(self, matched: MatchedSet, now_ns: int) -> Moment:
-        time_s = (now_ns - self.bag.start_ns) / SECOND_NS
+        matched = dataclasses.replace(matched, missing=dict(self._reasons(matched)))
+        time_s = self._since_start(matched.stamp_ns, now_ns)
         self.transforms.advance(now_ns)
         try:
             return Moment(time_s, now_ns, matched, self.pipeline.process(matched))
         except UnusableSet as error:
             return Moment(time_s, now_ns, matched, None, str(error))
 
-    def _dropped(self, sensor: str, time_ns: int) -> bool:
-        at_s = (time_ns - self.bag.start_ns) / SECOND_NS
-        return any(
-            drop.sensor == sensor and drop.from_s <= at_s < drop.to_s
-            for drop in self.selection.drops
-        )
+    def _reasons(self, matched: MatchedSet) -> Iterator[tuple[str, str]]:
+        """Why sensors are missing, also where it is since they were taken away."""
+        rules = self.pipeline.matcher.rules
+        for rule in (rules.leader, *rules.followers):
+            if (why := matched.missing.get(rule.name)) is not None:
+                yield rule.name, self._dropping.reason(rule, matched.stamp_ns, why)
+
+    def _since_start(self, stamp_ns: int, now_ns: int) -> float:
+        """Stamps of a clock that is not the recorder's are counted from the first set on."""
+        if self._zero_ns is None:
+            apart_ns = now_ns - stamp_ns
+            self._zero_ns = self.bag.start_ns - (apart_ns if abs(apart_ns) > _ONE_CLOCK_NS else 0)
+        return (stamp_ns - self._zero_ns) / SECOND_NS
 
     def _give_first_camera_infos(self) -> None:
         """The calibration, which some drivers publish once, and some after the first image."""

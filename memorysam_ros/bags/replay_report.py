@@ -66,6 +66,7 @@ class ReplayReport:
                 for name, sensor in summary["sensors"].items()
                 if not sensor["topic"]
             },
+            why_unscored=summary["truth"].get("why_none", ""),
             diagnostics=_diagnostics(summary),
             notes=tuple(summary["warnings"]),
         )

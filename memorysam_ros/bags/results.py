@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memorysam_ros.bags.filmstrip import Filmstrip
-from memorysam_ros.bags.reader import Bag
+from memorysam_ros.bags.reader import Bag, RawMessage
 from memorysam_ros.bags.replay import SECOND_NS, Moment, Replay
 from memorysam_ros.bags.tally import Tally
 from memorysam_ros.bags.topics import TRANSFORMS
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 NODE = "/segment_node"
 SETS = "sets.jsonl"
 """A line of JSON for each set."""
-WRITTEN = ("output/labels", "output/confidence", "output/color", "output/overlay", "output/points")
-"""The node's topics that are always written."""
-DEBUG = ("output/organized_points", "debug/depth_frame", "debug/events_frame", "debug/lidar_frame")
-"""Those that are written when asked for."""
+ORGANISED = "output/organized_points"
+"""The one topic that is not written unless asked for: it is larger than all others together."""
+WRITTEN = tuple(topic for topic in TOPICS if topic not in (ORGANISED, "output/camera_info"))
+"""Those of the node's topics that are always written."""
 
 
 class Results:
@@ -40,14 +40,14 @@ class Results:
         truth: Truth | None,
         writer: BagWriter,
         report: ReplayReport | None = None,
-        debug: bool = False,
+        organised: bool = False,
         video: Video | None = None,
     ) -> None:
         pipeline = replay.pipeline
         space = pipeline.segmenter.contract.label_space
         self._folder, self._replay, self._truth, self._writer = folder, replay, truth, writer
         self._report, self._video = report, video
-        self._topics = (*WRITTEN, *(DEBUG if debug else ()))
+        self._topics = (*WRITTEN, *([ORGANISED] if organised else []))
         if pipeline.parameters.output_size == "network":
             self._topics += ("output/camera_info",)
         start_ns = replay.bag.start_ns + round(replay.selection.start_s * SECOND_NS)
@@ -57,10 +57,12 @@ class Results:
         self._tally = Tally(pipeline.sensors)
         self._sets_file = folder / SETS
         self._length_s = length_s
+        self._start_ns, self._end_ns = start_ns, start_ns + round(length_s * SECOND_NS)
         self._began = time.perf_counter()
         info = writer.messages.label_info(writer.messages.header(start_ns, ""), space)
         writer.write(f"{NODE}/output/label_info", info, start_ns, latched=True)
-        self._copy_transforms(replay.bag, start_ns)
+        self._copy_static_transforms(replay.bag)
+        replay.transforms.on_moving = self._copy_transform
 
     def add(self, moment: Moment) -> None:
         """Writes a moment down."""
@@ -102,17 +104,21 @@ class Results:
 
     def finish(self, facts: dict[str, str]) -> dict[str, Any]:
         """Writes filmstrip, summary and report; returns the summary."""
-        seconds = time.perf_counter() - self._began
         replay, tally = self._replay, self._tally
+        replay.transforms.advance(self._end_ns)
+        seconds = time.perf_counter() - self._began
+        # Against the bag's own sets, also where only every so many of them is labelled.
+        due_s = self._length_s * tally.labelled / replay.sets if replay.sets else 0.0
         self._filmstrip.save(self._folder / "filmstrip.png")
         summary = {
             "bag": str(replay.bag.path),
             "bag_seconds": self._length_s,
-            "warnings": replay.bag.warnings,
+            "warnings": replay.warnings,
             "model": facts,
             "inputs": dict(replay.inputs),
             "sensors": tally.attendance(replay.inputs),
-            "sets": tally.sets,
+            "sets": replay.sets,
+            "every": replay.selection.every,
             "labelled": tally.labelled,
             "unusable": tally.unusable.most(),
             "counts": dict(sorted(replay.pipeline.matcher.counts.items())),
@@ -120,8 +126,10 @@ class Results:
             "first_errors": dict(replay.first_errors),
             "lost_event_packets": replay.pipeline.lost_packets,
             "seconds": seconds,
-            "real_time_factor": self._length_s / seconds if seconds else 0.0,
+            "sets_per_second": tally.labelled / seconds,
+            "real_time_factor": due_s / seconds,
             "milliseconds": tally.milliseconds(),
+            "truth": self._told_truth(),
             "metrics": self._comparison.to_dict(),
         }
         if self._report is not None:
@@ -134,11 +142,22 @@ class Results:
         with self._sets_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
-    def _copy_transforms(self, bag: Bag, time_ns: int) -> None:
+    def _told_truth(self) -> dict[str, Any]:
+        """How many sets had ground truth, and why none had; empty where none was given."""
+        if self._truth is None:
+            return {}
+        truth = self._truth
+        return {"topic": truth.topic, "sets": truth.found, "why_none": truth.why_none()}
+
+    def _copy_static_transforms(self, bag: Bag) -> None:
         """So that viewers can place points and images."""
         static = {n for n, t in bag.topics.items() if t.msgtype == TRANSFORMS and "static" in n}
         for raw in bag.messages(static) if static else ():
-            self._writer.write_raw(raw.topic, raw.msgtype, raw.data, time_ns, latched=True)
+            self._writer.write_raw(raw.topic, raw.msgtype, raw.data, self._start_ns, latched=True)
+
+    def _copy_transform(self, raw: RawMessage) -> None:
+        if self._start_ns <= raw.time_ns <= self._end_ns:
+            self._writer.write_raw(raw.topic, raw.msgtype, raw.data, raw.time_ns)
 
 
 def _caption(line: dict[str, Any]) -> str:
@@ -150,9 +169,11 @@ def _caption(line: dict[str, Any]) -> str:
 
 def text(summary: dict[str, Any]) -> str:
     """A summary in a few lines, for the terminal."""
+    every = f" (--every {summary['every']})" if summary["every"] > 1 else ""
     lines = [
-        f"{summary['labelled']} of {summary['sets']} sets labelled in {summary['seconds']:.1f} s, "
-        f"{summary['real_time_factor']:.2g} times real time"
+        f"{summary['labelled']} of {summary['sets']} sets labelled{every} in "
+        f"{summary['seconds']:.1f} s: {summary['sets_per_second']:.3g} sets a second, "
+        f"{summary['real_time_factor']:.2g} x real time"
     ]
     for name, sensor in summary["sensors"].items():
         if not sensor["topic"]:
@@ -174,7 +195,10 @@ def text(summary: dict[str, Any]) -> str:
     )
     if stages:
         lines.append(f"  milliseconds, p50 (p95): {stages}")
-    metrics = summary["metrics"]
+    metrics, truth = summary["metrics"], summary["truth"]
+    if truth and truth["sets"] < summary["labelled"]:
+        why = f": {truth['why_none']}" if truth["why_none"] else ""
+        lines.append(f"  {truth['sets']} of {summary['labelled']} sets have ground truth{why}")
     if metrics:
         lines.append(
             f"  mIoU {metrics['miou_present']:.4f} over the {metrics['classes_present']} classes "

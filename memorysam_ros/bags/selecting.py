@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from memorysam_ros.bags.dropping import Drop
 from memorysam_ros.bags.reader import Bag, BagError
-from memorysam_ros.bags.replay import Drop, Selection
+from memorysam_ros.bags.replay import Selection
 from memorysam_ros.bags.topics import IMAGE, find
 from memorysam_ros.parameter_files import of_rclpy, values_of
 from memorysam_ros.parameters import Parameters, from_values

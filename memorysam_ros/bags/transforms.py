@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import numpy as np
@@ -36,6 +36,8 @@ class BagTransforms:
         self._moving: dict[str, list[StampedTransform]] = {}
         self._messages: Iterator[RawMessage] | None = None
         self._next: RawMessage | None = None
+        self.on_moving: Callable[[RawMessage], object] = lambda raw: None
+        """Called with each message of ``/tf`` as it is read."""
         self._stack = ExitStack()
 
     def __enter__(self) -> BagTransforms:
@@ -50,6 +52,7 @@ class BagTransforms:
             self._messages = self._read_from(now_ns - KEPT_NS)
             self._next = next(self._messages, None)
         while self._next is not None and self._next.time_ns <= now_ns + self._timeout_ns:
+            self.on_moving(self._next)
             for edge in self._of(self._next):
                 samples = self._moving.setdefault(edge.child, [])
                 insort(samples, edge, key=_stamp)

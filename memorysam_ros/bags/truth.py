@@ -15,9 +15,11 @@ from memorysam_core.labels import LabelSpace
 from memorysam_core.metrics import ConfusionMatrix, Scores
 from memorysam_ros import conversions
 from memorysam_ros.bags.reader import Bag, BagError
-from memorysam_ros.bags.topics import IMAGE
+from memorysam_ros.bags.topics import COMPRESSED, IMAGE
 
 CONDITION_TYPE = "std_msgs/msg/String"
+TOLERANCE_NS = 5_000_000
+"""Truth so far from an image is still its own: stamps are rounded, but no camera is that fast."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class TrueLabels:
 
 
 class Truth:
-    """Label images of one topic, found by their stamps; to be used as a context.
+    """Label images of one topic, found by their stamps and counted; to be used as a context.
 
     It goes through the bag a second time beside the replay, so that it does not matter whether the
     truth was recorded before or after the sensors.
@@ -40,7 +42,11 @@ class Truth:
 
     def __init__(self, path: str | Path, topic: str, beside: Sequence[str | Path] = ()) -> None:
         self._bag = Bag(path, *beside)
-        self._topic = topic
+        self.topic = topic
+        self.found = self.asked = 0
+        """How often there was truth, and how often it was asked for."""
+        self._before: TrueLabels | None = None
+        self._nearest_ns = float("inf")
 
     def __enter__(self) -> Truth:
         self._bag.__enter__()
@@ -57,29 +63,47 @@ class Truth:
         self._bag.__exit__()
 
     def at(self, stamp_ns: int) -> TrueLabels | None:
-        """The truth at exactly this stamp; None where there is none.
+        """The truth nearest to this stamp; None where it is more than :data:`TOLERANCE_NS` away.
 
         To be asked for stamps in rising order.
         """
         while self._next is not None and self._next.stamp_ns < stamp_ns:
-            self._next = next(self._labels, None)
-        if self._next is None or self._next.stamp_ns != stamp_ns:
+            self._before, self._next = self._next, next(self._labels, None)
+        self.asked += 1
+        beside = [(abs(one.stamp_ns - stamp_ns), one) for one in (self._before, self._next) if one]
+        if not beside:
             return None
-        return self._next
+        apart_ns, nearest = min(beside, key=lambda pair: pair[0])
+        self._nearest_ns = min(apart_ns, self._nearest_ns)
+        if apart_ns > TOLERANCE_NS:
+            return None
+        self.found += 1
+        return nearest
+
+    def why_none(self) -> str:
+        """Why nothing could be compared, in a sentence; empty if something was."""
+        if self.found or not self.asked:
+            return ""
+        if self._nearest_ns == float("inf"):
+            return f"{self.topic} holds no labels"
+        return (
+            f"no labels on {self.topic} are within {TOLERANCE_NS / 1e6:g} ms of an image's stamp; "
+            f"the nearest are {self._nearest_ns / 1e6:.6g} ms away"
+        )
 
     def _check(self) -> None:
-        topic = self._bag.topics.get(self._topic)
-        images = sorted(t.name for t in self._bag.topics.values() if t.msgtype == IMAGE)
-        if topic is None or topic.msgtype != IMAGE:
+        topic, kinds = self._bag.topics.get(self.topic), (IMAGE, COMPRESSED)
+        images = sorted(t.name for t in self._bag.topics.values() if t.msgtype in kinds)
+        if topic is None or topic.msgtype not in kinds:
             raise BagError(
-                f"the bag has no topic {self._topic} of label images; its images are "
+                f"the bag has no topic {self.topic} of label images; its images are "
                 f"{', '.join(images) or 'none'}"
             )
 
     def _read(self) -> Iterator[TrueLabels]:
         conditions = self._conditions()
         times_ns = [time_ns for time_ns, _ in conditions]
-        for raw in self._bag.messages({self._topic}):
+        for raw in self._bag.messages({self.topic}):
             message = self._bag.deserialise(raw)
             place = bisect_right(times_ns, raw.time_ns)
             yield TrueLabels(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -50,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
     part, root = selection(args), Path(args.dataset)
     with ExitStack() as stack:
         bag = stack.enter_context(Bag(args.bag, *args.beside))
+        for warning in (*bag.warnings, *part.idle_parts(bag)):
+            print(f"memorysam bag-to-dataset: {warning}", file=sys.stderr)
         found = inputs(args, bag)
         if "image" not in found:
             raise BagError(f"{bag.path} has no colour images; say where: --topic image:=TOPIC")

@@ -1,9 +1,9 @@
 """Label a recorded drive (rosbag2), without ROS.
 
 Finds the sensors' topics in the bag, matches them in time and draws them as the live node does, and
-writes into one folder: a bag with labels, confidence, colours, overlay and labelled points (for
-RViz or Foxglove), report.html, a filmstrip and replay.json, and with --video also video.mp4. With
---labels, the labels are compared with the ground truth.
+writes into one folder: a bag with all that the node would have published (for RViz or Foxglove),
+report.html, a filmstrip and replay.json, and with --video also video.mp4. With --labels, the labels
+are compared with the ground truth.
 
     memorysam replay model.safetensors drive.mcap
     memorysam replay model.safetensors drive/ --topic image:=/front/image_raw --drop lidar@8-12
@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_selection(parser)
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", help="auto, fp32, bf16 or fp16")
-    parser.add_argument("--debug-frames", action="store_true", help="also write what the model saw")
+    parser.add_argument(
+        "--organized-points", action="store_true", help="also write a labelled point of each pixel"
+    )
     parser.add_argument("--video", action="store_true", help="also write an mp4 of it all")
 
 
@@ -58,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     if output.exists():
         raise FileExistsError(f"{output} exists already; remove it or give another --output")
     with Bag(args.bag, *args.beside) as bag:
-        for warning in bag.warnings:
+        for warning in (*bag.warnings, *part.idle_parts(bag)):
             print(f"memorysam replay: {warning}", file=sys.stderr)
         found = inputs(args, bag)
         model = {"checkpoint": args.checkpoint, "device": args.device, "precision": args.precision}
@@ -68,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
             pipeline = Pipeline(segmenter, values, transforms)
             replay = Replay(bag, found, pipeline, transforms, part)
             summary = _write(replay, output, args, facts)
+    if summary["truth"].get("why_none"):
+        print(f"memorysam replay: no scores: {summary['truth']['why_none']}", file=sys.stderr)
     print(text(summary))
     print(f"wrote {', '.join(str(path) for path in sorted(output.iterdir()))}")
     if not summary["labelled"]:
@@ -86,7 +90,7 @@ def _write(
     from memorysam_ros.bags.truth import Truth
     from memorysam_ros.bags.whole_folder import whole_folder
 
-    length_s = min((replay.bag.end_ns - replay.bag.start_ns) / 1e9 - args.start, args.duration)
+    length_s = min(replay.bag.seconds - args.start, args.duration)
     with ExitStack() as stack:
         folder = stack.enter_context(whole_folder(output))
         truth = None
@@ -103,10 +107,12 @@ def _write(
         video = stack.enter_context(_video(folder, replay, args)) if args.video else None
         with BagWriter(folder / "bag", compress=True) as writer:
             report = _report(replay)
-            results = Results(folder, replay, truth, writer, report, args.debug_frames, video)
+            organised = args.organized_points
+            results = Results(folder, replay, truth, writer, report, organised, video)
             for moment in replay:
                 results.add(moment)
-                bar.update(min(moment.time_s - args.start, length_s) - bar.n)
+                read_s = (moment.time_ns - replay.bag.start_ns) / 1e9 - args.start
+                bar.update(min(read_s, length_s) - bar.n)
             return results.finish(facts)
 
 

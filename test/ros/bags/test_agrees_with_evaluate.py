@@ -11,7 +11,7 @@ from memorysam_core.cli import main
 from memorysam_core.contract import InputContract, deliver_modalities
 from memorysam_core.labels import DELIVER
 
-from .test_replay import COMMAND
+from .test_replay_command import COMMAND
 
 pytest.importorskip("memorysam_training")
 

@@ -1,26 +1,20 @@
-import json
-
-import av
 import fake_model
 import numpy as np
 import pytest
 import scene
-from PIL import Image
 
 from memorysam_core.cli import main
 from memorysam_core.frames import lidar
-from memorysam_core.labels import DELIVER
-from memorysam_core.metrics import ConfusionMatrix
-from memorysam_ros import conversions
-from memorysam_ros.bags import Bag, BagWriter
-from memorysam_ros.bags.replay import Drop, Replay, Selection
+from memorysam_ros.bags import Bag, BagError, BagWriter
+from memorysam_ros.bags.dropping import TAKEN_AWAY, Drop
+from memorysam_ros.bags.replay import Replay, Selection
 from memorysam_ros.bags.topics import find
 from memorysam_ros.bags.transforms import BagTransforms
 from memorysam_ros.bench import replay as bench_replay
 from memorysam_ros.parameters import from_values
 from memorysam_ros.pipeline import Pipeline
 
-from .conftest import MAKE, MS, SENSORS, START_NS, stamps, truth_at, write_drive
+from .conftest import MAKE, MS, SENSORS, START_NS, stamps, write_drive
 
 
 def replayed(path, given=(), values=(), **selection):
@@ -75,6 +69,56 @@ def test_a_dropped_sensor_is_missing_while_it_is_dropped(drive):
         # The scan of 2.013 s comes too late for 2.0 s, which does not wait for a silent sensor.
         assert ("lidar" in moment.result.frames) == (not 0.95 < at_s < 2.05), at_s
         assert "depth" not in moment.result.frames and "event" in moment.result.frames
+        assert set(moment.matched.missing.values()) == {TAKEN_AWAY}
+
+
+def test_a_sensor_that_would_be_missing_anyway_was_not_taken_away(tmp_path):
+    """A scan each 0.7 s, recorded at 0.073 s and so on; that of 1.413 s is dropped."""
+    path = write_drive(tmp_path / "drive", seconds=4.0)
+    with Bag(path) as bag, BagWriter(tmp_path / "slow") as writer:
+        for raw in bag.messages():
+            if raw.topic != "/lidar/points" or (raw.time_ns - START_NS) // MS % 700 < 100:
+                writer.write_raw(raw.topic, raw.msgtype, raw.data, raw.time_ns)
+    moments, _ = replayed(tmp_path / "slow", drops=(Drop("lidar", 1.3, 1.6),))
+    why = {
+        round((m.matched.stamp_ns - START_NS) / 1e9, 1): m.matched.missing["lidar"]
+        for m in moments
+        if "lidar" in m.matched.missing
+    }
+    taken = [t for t, reason in why.items() if reason == TAKEN_AWAY]
+    # Its own set, and those for which it is by then silent.
+    assert taken == [1.4, 1.7, 1.8, 1.9, 2.0, 2.1]
+    assert all(why[t].startswith("nearest is") for t in (0.3, 1.2, 1.5, 3.2))
+
+
+def test_the_times_of_sets_are_those_of_their_stamps(drive):
+    moments, _ = replayed(drive)
+    with Bag(drive) as bag:
+        expected = [(stamp - bag.start_ns) / 1e9 for stamp in stamps("image", 3.0)]
+    assert [m.time_s for m in moments] == pytest.approx(expected, abs=1e-9)
+    assert all(m.time_ns > m.matched.stamp_ns for m in moments)
+
+
+def test_stamps_of_another_clock_count_from_the_first_set(tmp_path):
+    path = write_drive(tmp_path / "drive", seconds=1.0)
+    with Bag(path) as bag, BagWriter(tmp_path / "later") as writer:
+        for raw in bag.messages():
+            writer.write_raw(raw.topic, raw.msgtype, raw.data, raw.time_ns + 10**18)
+    moments, _ = replayed(tmp_path / "later")
+    assert -0.1 < moments[0].time_s < 0.3
+    assert np.diff([m.time_s for m in moments]) == pytest.approx(np.full(9, 0.1), abs=1e-6)
+
+
+def test_what_a_selection_asks_in_vain_is_said(drive):
+    with Bag(drive) as bag:
+        assert bag.seconds == pytest.approx(2.98, abs=0.1)
+        with pytest.raises(BagError, match=r"start is 99 s, but .*drive is 3\.0 s long"):
+            Selection(start_s=99).idle_parts(bag)
+        (told,) = Selection(drops=(Drop("lidar", 8, 12), Drop("depth", 1, 9))).idle_parts(bag)
+        assert told == "drop lidar@8-12 takes nothing away: second 0 to 3.0 is replayed"
+        (told,) = Selection(start_s=2, drops=(Drop("event", 0, 1),)).idle_parts(bag)
+        assert "drop event@0-1" in told
+        assert not Selection(start_s=1, duration_s=1, drops=(Drop("event"),)).idle_parts(bag)
 
 
 def test_a_dropped_camera_is_stood_in_for(tmp_path):
@@ -237,139 +281,3 @@ def test_memory_does_not_grow_with_the_bag(tmp_path):
     before_mb = bench_replay.resident_mb()
     bench_replay.replay(tmp_path / "long.mcap", tmp_path / "out")
     assert bench_replay.resident_mb() - before_mb < 40
-
-
-# --- the command
-
-
-COMMAND = ["--topic", "events:=/event_camera/events_image", "--device", "cpu"]
-
-
-def read_labels(path) -> dict[int, np.ndarray]:
-    with Bag(path) as bag:
-        messages = [bag.deserialise(r) for r in bag.messages({"/segment_node/output/labels"})]
-    assert all(conversions.frame_id(m) == "camera" for m in messages)
-    return {conversions.stamp_ns(m): conversions.label_ids(m) for m in messages}
-
-
-def check_video(path, labels) -> None:
-    """A picture for each set, at its time: the labels, below them four sensors and the truth."""
-    with av.open(str(path)) as container:
-        frames = list(container.decode(video=0))
-    stamps_s = np.array(list(labels)) / 1e9
-    times_s = np.array([frame.time for frame in frames])
-    np.testing.assert_allclose(np.diff(times_s), np.diff(stamps_s), atol=0.06)  # as sets closed
-    pixels = np.stack([frame.to_ndarray(format="rgb24") for frame in frames]).astype(int)
-    assert pixels.shape[1:] == (720 + 144, 1200, 3)
-    rows = slice(720 + 20, 720 + 144)  # below the names
-    truths = np.stack([DELIVER.colourise(truth_at(stamp)) for stamp in labels]).astype(int)
-    centres = (2 * np.arange(144) + 1) * 96 // 288, (2 * np.arange(240) + 1) * 160 // 480
-    sought = truths[:, centres[0][20:, None], centres[1]]
-    apart = np.abs(pixels[:, None, rows, 4 * 240 :] - sought[None]).mean((2, 3, 4))
-    assert list(apart.argmin(axis=1)) == list(range(len(labels)))
-    dots = pixels[:, rows, 3 * 240 : 4 * 240].max(3).std((1, 2))
-    gone = [1.0 <= at_s - START_NS / 1e9 < 2.0 for at_s in stamps_s]  # the LiDAR, dropped
-    assert list(dots < dots.max() / 10) == gone, dots
-
-
-def test_the_command(drive, checkpoint, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    command = ["replay", checkpoint, str(drive), *COMMAND]
-    labels_and_drop = [
-        "--labels",
-        "/truth/labels",
-        "--drop",
-        "lidar@1-2",
-        "--debug-frames",
-        "--video",
-        "--every",
-        "3",
-    ]
-    assert main([*command, *labels_and_drop]) == 0
-    told = capsys.readouterr().out
-    assert "10 of 10 sets labelled" in told and "mIoU" in told
-    found = read_labels("drive_labels/bag")
-    assert list(found) == stamps("image", 3.0)[::3]
-
-    summary = json.loads((tmp_path / "drive_labels" / "replay.json").read_text())
-    confusion = ConfusionMatrix(25)
-    for stamp, labels in found.items():
-        confusion.update(labels, truth_at(stamp))
-    assert summary["metrics"]["miou"] == pytest.approx(confusion.scores().miou, abs=1e-12)
-    assert summary["metrics"]["pixels"] == 10 * 91 * 160
-    assert sum(v["pixels"] for v in summary["metrics"]["by_sensors"].values()) == 10 * 91 * 160
-    assert summary["sensors"]["lidar"]["sets"] == 7
-    assert summary["sensors"]["image"]["topic"] == "/front/image_raw"
-
-    lines = (tmp_path / "drive_labels" / "sets.jsonl").read_text().splitlines()
-    sets = [json.loads(line) for line in lines]
-    assert [one["stamp_ns"] for one in sets] == list(found)
-    assert [("lidar" in one["sensors"]) for one in sets] == [True] * 4 + [False] * 3 + [True] * 3
-    assert sum(summary["sensors"]["lidar"]["why_not"].values()) == 3
-    median = np.median([one["ms"]["model"] for one in sets])
-    assert summary["milliseconds"]["model"]["p50"] == pytest.approx(median)
-
-    with Bag("drive_labels/bag") as bag:
-        counts = {name.removeprefix("/segment_node/"): t.count for name, t in bag.topics.items()}
-    images = ("output/labels", "output/confidence", "output/color", "output/overlay")
-    assert {counts[name] for name in (*images, "debug/depth_frame")} == {10}
-    assert counts["output/points"] == counts["debug/lidar_frame"] == 7
-    assert counts["/tf_static"] == counts["output/label_info"] == 1
-    page = (tmp_path / "drive_labels" / "report.html").read_text()
-    assert "Replay of drive" in page and "LiDAR" in page
-    strip = Image.open(tmp_path / "drive_labels" / "filmstrip.png")
-    assert strip.width == 6 * 324 + 4 and strip.height == 6 * (192 + 4) + 4
-    check_video(tmp_path / "drive_labels" / "video.mp4", found)
-
-    assert main([*command, "-o", "again", "--every", "6"]) == 0
-    assert main([*command, "-o", "once_more", "--every", "6"]) == 0
-    again, once_more = read_labels("again/bag"), read_labels("once_more/bag")
-    assert all((again[stamp] == once_more[stamp]).all() for stamp in again)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["again", "drive_labels", "once_more"]
-
-
-def test_an_interrupted_replay_leaves_nothing(drive, checkpoint, tmp_path, stopped_at_third_set):
-    output = tmp_path / "out"
-    assert main(["replay", checkpoint, str(drive), *COMMAND, "-o", str(output)]) == 130
-    assert len(stopped_at_third_set) == 3 and not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("words", "complaint"),
-    [
-        (["--topic", "image:=/nowhere"], "no topic /nowhere for image"),
-        (["--topic", "/front"], "INPUT:=TOPIC"),
-        (["--drop", "radar"], "lidar@8-12"),
-        (["--labels", "/nowhere"], "no topic /nowhere of label images"),
-        (["--every", "0"], "every is 0"),
-        (["-o", "/"], "exists already"),
-    ],
-)
-def test_errors_of_the_command(drive, checkpoint, tmp_path, monkeypatch, capsys, words, complaint):
-    monkeypatch.chdir(tmp_path)
-    assert main(["replay", checkpoint, str(drive), *COMMAND, *words]) == 2
-    assert complaint in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_bag_without_sensors(checkpoint, tmp_path, capsys):
-    with BagWriter(tmp_path / "bag") as writer:
-        writer.write("/a", writer.messages.header(0, ""), 0)
-    assert main(["replay", checkpoint, str(tmp_path / "bag"), "-o", str(tmp_path / "out")]) == 2
-    assert "no topic of a sensor; it has /a (std_msgs/msg/Header)" in capsys.readouterr().err
-
-
-def test_truth_by_condition(checkpoint, tmp_path, capsys):
-    text = MAKE("std_msgs/msg/String", data="night")
-    other = MAKE("std_msgs/msg/String", data="fog")
-    conditions = [
-        (START_NS, "/sim/condition", text),
-        (START_NS + 1500 * MS, "/sim/condition", other),
-    ]
-    path = write_drive(tmp_path / "drive", 3.0, extra=conditions)
-    words = ["--labels", "/truth/labels", "-o", str(tmp_path / "out")]
-    assert main(["replay", checkpoint, str(path), *COMMAND, *words]) == 0
-    metrics = json.loads((tmp_path / "out" / "replay.json").read_text())["metrics"]
-    assert set(metrics["by_condition"]) == {"night", "fog"}
-    assert metrics["by_condition"]["night"]["pixels"] == 15 * 91 * 160
-    assert "night: 0." in capsys.readouterr().out
