@@ -53,7 +53,7 @@ def test_lidar_points_lie_where_one_ray_from_the_scanners_place_meets_the_world(
     pose = world.ego.pose(world.road, t) @ drive.rig.vehicle_from_lidar
     way = scan.xyz @ pose[:3, :3].T
     distance = np.linalg.norm(way, axis=1)
-    hits = drive.scene.at(t).cast(pose[:3, 3], way / distance[:, None])
+    hits = drive.scene.at(t).cast(pose[:3, 3], (way / distance[:, None]).T)
     # The vehicle moves 0.8 m during a turn: without its motion taken out this would not hold.
     assert np.median(np.abs(hits.distance - distance)) < 0.05
     assert set(np.unique(scan.ring)) <= set(range(drive.rig.rings))

@@ -43,12 +43,11 @@ def test_a_box_half_behind_the_camera_reaches_to_the_edge_of_the_image():
 @pytest.mark.parametrize("t", [0.5, 3.4])
 def test_slices_of_a_turn_leave_out_only_movers_that_no_beam_meets(busy, rig, t, monkeypatch):
     def ranges():
-        when = -np.linspace(np.pi, -np.pi, 64, endpoint=False) / (2 * np.pi) * 0.1
-        turn, tilt = -when[:, None] * 20 * np.pi, np.linspace(-0.3, 0.1, 32)
-        beam = np.stack(np.broadcast_arrays(
-            np.cos(tilt) * np.cos(turn), np.cos(tilt) * np.sin(turn), np.sin(tilt)
-        ), -1).astype(np.float32)  # fmt: skip
-        distance, _, _ = lidar._range(busy, rig, t, when, beam)
+        azimuth = np.linspace(np.pi, -np.pi, 64, endpoint=False)
+        when = -azimuth / (2 * np.pi) * 0.1
+        beam = lidar._unit(azimuth, np.linspace(-0.3, 0.1, 32))
+        poses = lidar._poses(busy, rig, t, when)
+        distance, _, _ = lidar._range(busy, rig, t, when, beam, poses)
         return np.minimum(distance, lidar.MAX_RANGE_M)
 
     few = ranges()

@@ -138,7 +138,7 @@ class Drive:
         there = points @ world_from_lidar[:3, :3].T + world_from_lidar[:3, 3]
         way = there - eye
         distance = np.linalg.norm(way, axis=1)
-        hits = self.scene.at(t).cast(eye, way / distance[:, None])
+        hits = self.scene.at(t).cast(eye, (way / distance[:, None]).T)
         return hits.distance > 0.97 * distance - 0.15
 
     def _view(self, t: float, sensor: str) -> View:

@@ -31,25 +31,35 @@ def texture(roughness: float, number: int = 0) -> np.ndarray:
 
 def sample(image: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Texture at ``u, v`` (in texels, wrapping), nearest; same shape as ``u``."""
-    columns = np.floor(u).astype(np.int32) & (SIZE - 1)
-    rows = np.floor(v).astype(np.int32) & (SIZE - 1)
-    return image.ravel()[rows * SIZE + columns]
+    return image.ravel().take(_row(v) + _column(u))
 
 
 def smooth_sample(image: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Texture at ``u, v`` (in texels, wrapping), bilinear."""
-    x, y = u - 0.5, v - 0.5
+    x, y = u - np.float32(0.5), v - np.float32(0.5)
+    left, top = _column(x), _row(y)
+    right, bottom = _column(x + 1), _row(y + 1)
     fx, fy = x - np.floor(x), y - np.floor(y)
-    top = sample(image, x, y) * (1 - fx) + sample(image, x + 1, y) * fx
-    bottom = sample(image, x, y + 1) * (1 - fx) + sample(image, x + 1, y + 1) * fx
-    return top * (1 - fy) + bottom * fy
+    texels = image.ravel()
+    a, b = texels.take(top + left), texels.take(bottom + left)
+    a += fx * (texels.take(top + right) - a)
+    b += fx * (texels.take(bottom + right) - b)
+    return a + fy * (b - a)
+
+
+def _column(u: np.ndarray) -> np.ndarray:
+    return np.floor(u).astype(np.int32) & (SIZE - 1)
+
+
+def _row(v: np.ndarray) -> np.ndarray:
+    return _column(v) * SIZE
 
 
 def hashed(*values: np.ndarray) -> np.ndarray:
     """A repeatable random number, 0 to 1 (float32), for each combination of whole numbers."""
     code = np.zeros(np.broadcast(*values).shape, np.uint32)
     for value, prime in zip(values, (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D), strict=False):
-        code ^= np.asarray(value).astype(np.int64).astype(np.uint32) * np.uint32(prime)
+        code ^= np.asarray(value).astype(np.int32).view(np.uint32) * np.uint32(prime)
         code ^= code >> np.uint32(15)
         code *= np.uint32(0x2C1B3C6D)
         code ^= code >> np.uint32(12)

@@ -91,22 +91,23 @@ class Road:
         return surface(vertices, np.stack([along, across], 1), triangles, label, material, colour)
 
     def painted(self, s: np.ndarray, d: np.ndarray) -> np.ndarray:
-        """Which points of the carriageway lie under paint; bool, same shape as ``s``."""
+        """Which points of the carriageway lie under paint; bool, shape ``(N,)`` of ``s``."""
         edge = self.half_width - (2.35 if self.parking else 0.35)
-        paint = np.abs(np.abs(d) - edge) < LINE_M / 2
+        aside = np.abs(d)
+        paint = np.abs(aside - edge) < LINE_M / 2
         if self.dashed:
-            paint |= (np.abs(d) < LINE_M / 2) & (s % 7.0 < 3.6)
+            paint |= (aside < LINE_M / 2) & (s - np.floor(s / 7.0) * 7.0 < 3.6)
         else:
-            paint |= np.abs(np.abs(d) - 0.24) < LINE_M * 0.4
+            paint |= np.abs(aside - 0.24) < LINE_M * 0.4
         if self.parking:
-            paint |= (np.abs(d) > edge) & (s % 6.4 < LINE_M)
-        free = np.ones(s.shape, bool)
+            paint |= (aside > edge) & (s - np.floor(s / 6.4) * 6.4 < LINE_M)
         for middle in self.crossings:
-            near = np.abs(s - middle) < 2.4
-            free &= ~near
-            inside = np.abs(s - middle) < 1.9
-            paint = np.where(near, inside & ((d + 50.0) % 1.2 < 0.62), paint)
+            at = np.flatnonzero(np.abs(s - middle) < 2.4)
+            bar = (d[at] + 50.0) % 1.2 < 0.62
+            paint[at] = bar & (np.abs(s[at] - middle) < 1.9)
         for stop in self.stops:
-            paint |= (np.abs(s - stop) < 0.26) & (d < -0.2) & (d > -edge)
-            paint |= (np.abs(s - stop - 13.5) < 0.26) & (d > 0.2) & (d < edge)
+            at = np.flatnonzero(np.abs(s - stop) < 0.26)
+            paint[at] |= (d[at] < -0.2) & (d[at] > -edge)
+            at = np.flatnonzero(np.abs(s - stop - 13.5) < 0.26)
+            paint[at] |= (d[at] > 0.2) & (d[at] < edge)
         return paint

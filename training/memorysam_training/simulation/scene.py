@@ -34,7 +34,7 @@ class Hits:
     ) -> None:
         self._scene, self._normal, self._within = scene, normal, within
         self.origin, self.direction = origin, direction
-        """float32 ``(N, 3)``; directions have unit length."""
+        """float32 ``(3, N)``, or ``(3, 1)`` of a common origin; directions have unit length."""
         self.distance, self.triangle = distance, triangle
 
     def __len__(self) -> int:
@@ -42,41 +42,62 @@ class Hits:
 
     @functools.cached_property
     def point(self) -> np.ndarray:
-        """World coordinates of the hits, float32 ``(N, 3)``."""
-        return self.origin + self.direction * self.distance[:, None]
+        """World coordinates of the hits, float32 ``(3, N)``."""
+        return self.origin + self.direction * self.distance
 
     @functools.cached_property
     def normal(self) -> np.ndarray:
-        """Unit length, towards the ray's origin, float32 ``(N, 3)``."""
-        away = np.einsum("ij,ij->i", self._normal, self.direction) > 0
-        return self._normal * (1 - 2 * away.astype(np.float32))[:, None]
+        """Unit length, towards the ray's origin, float32 ``(3, N)``."""
+        normal = np.ascontiguousarray(self._normal.T)
+        return np.copysign(1, -dot(normal, self.direction)) * normal
 
     @functools.cached_property
     def uv(self) -> np.ndarray:
-        """Texture coordinates, metres, float32 ``(N, 2)``."""
+        """Texture coordinates, metres, float32 ``(2, N)``."""
         edges = self._scene.uv.take(self.triangle, 1)
         u, v = self._within.T
-        return (edges[:2] + u * edges[2:4] + v * edges[4:]).T
+        return edges[:2] + u * edges[2:4] + v * edges[4:]
 
     @functools.cached_property
     def label(self) -> np.ndarray:
         """Class of each hit, uint8 ``(N,)``, before paint on the road is told from road."""
-        return self._scene.label[self.triangle]
+        return self._scene.label.take(self.triangle)
+
+    @functools.cached_property
+    def painted(self) -> np.ndarray:
+        """Whether the hit is paint on the road, bool ``(N,)``."""
+        painted = np.zeros(len(self), bool)
+        road = np.flatnonzero(self.material == Material.ASPHALT)
+        painted[road] = self._scene.world.road.painted(*self.uv.take(road, 1))
+        return painted
 
     @functools.cached_property
     def material(self) -> np.ndarray:
         """Of each hit, uint8 ``(N,)``."""
-        return self._scene.material[self.triangle]
+        return self._scene.material.take(self.triangle)
 
     @functools.cached_property
     def colour(self) -> np.ndarray:
-        """Of each hit before patterns, linear, float32 ``(N, 3)``."""
-        return self._scene.colour.take(self.triangle, 0)
+        """Of each hit before patterns, linear, float32 ``(3, N)``."""
+        return self._scene.colour.take(self.triangle, 1)
 
     @functools.cached_property
     def seed(self) -> np.ndarray:
         """The object's random number, 0 to 1, float32 ``(N,)``."""
-        return self._scene.seed[self.triangle]
+        return self._scene.seed.take(self.triangle)
+
+
+def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Scalar products ``(N,)`` of vectors ``(3,)`` or ``(3, N)`` with vectors ``(3, N)``."""
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def turned(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Vectors ``(3, N)`` times a matrix (3, 3), float32.
+
+    Not by BLAS, whose last digits depend on its threads, and whose threads spin on every core.
+    """
+    return np.stack([dot(row, vectors) for row in matrix.astype(np.float32)])
 
 
 class Scene:
@@ -87,7 +108,8 @@ class Scene:
         meshes = [world.static, *(m.mesh for m in world.movers)]
         self.label = np.concatenate([m.label for m in meshes] + [[classes.SKY]]).astype(np.uint8)
         self.material = np.concatenate([m.material for m in meshes] + [[0]]).astype(np.uint8)
-        self.colour = np.concatenate([m.colour for m in meshes] + [[(0, 0, 0)]]).astype(np.float32)
+        colour = np.concatenate([m.colour for m in meshes] + [[(0, 0, 0)]])
+        self.colour = np.ascontiguousarray(colour.T, np.float32)
         self.seed = np.concatenate([m.seed for m in meshes] + [[0]]).astype(np.float32)
         self.uv = np.concatenate(
             [_uv_edges(m.uv, m.triangles) for m in meshes] + [np.zeros((6, 1))], 1
@@ -115,18 +137,21 @@ class Snapshot:
             vertices, triangles, places = scene.fleet.posed(t, movers)
             self._moving, self._ids = _raycaster(vertices, triangles), scene.standing + places
 
+    @functools.cached_property
+    def vehicle(self) -> np.ndarray:
+        """``world_from_vehicle``, 4 x 4."""
+        return self.scene.world.ego.pose(self.scene.world.road, self.t)
+
     def cast(
         self, origin: np.ndarray, direction: np.ndarray, crossed: np.ndarray | None = None
     ) -> Hits:
-        """First hits of rays from ``origin`` (3,) or (N, 3) along unit ``direction`` (N, 3).
+        """First hits of rays from ``origin`` (3,) or (3, N) along unit ``direction`` (3, N).
 
         ``crossed`` are the indices of the rays that something moving may be met by, if known.
         """
-        scene = self.scene
-        direction = np.ascontiguousarray(direction, np.float32)
-        origin = np.broadcast_to(np.asarray(origin, np.float32), direction.shape)
-        rays = np.concatenate([origin, direction], 1)
-        first = scene._static.cast_rays(o3d.core.Tensor.from_numpy(rays), nthreads=1)
+        direction = np.asarray(direction, np.float32)
+        rays, origin = _rays(origin, direction)
+        first = self.scene._static.cast_rays(o3d.core.Tensor.from_numpy(rays), nthreads=1)
         distance = first["t_hit"].numpy()
         triangle = first["primitive_ids"].numpy().astype(np.int64)
         normal, within = first["primitive_normals"].numpy(), first["primitive_uvs"].numpy()
@@ -146,15 +171,13 @@ class Snapshot:
         triangle[missed] = -1
         distance[missed] = FAR_M
         normal[missed] = (0, 0, 1)
-        return Hits(scene, origin, direction, distance, triangle, normal, within)
+        return Hits(self.scene, origin, direction, distance, triangle, normal, within)
 
     def blocked(
         self, origin: np.ndarray, direction: np.ndarray, reach: float = 400.0
     ) -> np.ndarray:
-        """Which rays meet anything within ``reach`` metres, bool (N,)."""
-        direction = np.broadcast_to(np.asarray(direction, np.float32), origin.shape)
-        rays = np.concatenate([origin.astype(np.float32, copy=False), direction], 1)
-        rays = o3d.core.Tensor.from_numpy(rays)
+        """Which rays from ``origin`` (3, N) meet anything within ``reach`` metres, bool (N,)."""
+        rays = o3d.core.Tensor.from_numpy(_rays(origin, direction)[0])
         hit = self.scene._static.test_occlusions(rays, 0.0, reach, nthreads=1).numpy()
         if self._moving is not None:
             hit |= self._moving.test_occlusions(rays, 0.0, reach, nthreads=1).numpy()
@@ -162,20 +185,26 @@ class Snapshot:
 
     def labels(self, hits: Hits) -> np.ndarray:
         """Classes, with paint told from road; uint8 (N,)."""
-        labels = hits.label.copy()
-        road = np.flatnonzero(hits.material == Material.ASPHALT)
-        painted = self.scene.world.road.painted(hits.uv[road, 0], hits.uv[road, 1])
-        labels[road[painted]] = classes.ROAD_LINE
-        return labels
+        return np.where(hits.painted, np.uint8(classes.ROAD_LINE), hits.label)
 
     def velocity(self, hits: Hits) -> np.ndarray:
-        """How fast what was hit moves, world m/s, float32 (N, 3); zero for what stands."""
+        """How fast what was hit moves, world m/s, float32 (3, N); zero for what stands."""
         fleet, standing = self.scene.fleet, self.scene.standing
-        speed = np.zeros((len(hits), 3), np.float32)
+        speed = np.zeros((3, len(hits)), np.float32)
         moving = np.flatnonzero(hits.triangle >= standing)
         owner = np.searchsorted(fleet.first_triangle, hits.triangle[moving] - standing, "right") - 1
-        speed[moving, :2] = fleet.velocity(self.t)[owner]
+        for along, velocity in zip(speed, fleet.velocity(self.t).T, strict=False):
+            along[moving] = velocity[owner]
         return speed
+
+
+def _rays(origin: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rays float32 ``(N, 6)`` as Open3D wants them, and their origin ``(3, N)`` or ``(3, 1)``."""
+    origin = np.asarray(origin, np.float32).reshape(3, -1)
+    rays = np.empty((max(origin.shape[1], direction.size // 3), 6), np.float32)
+    for axis in range(3):
+        rays[:, axis], rays[:, 3 + axis] = origin[axis], direction[axis]
+    return rays, origin
 
 
 def _uv_edges(uv: np.ndarray, triangles: np.ndarray) -> np.ndarray:

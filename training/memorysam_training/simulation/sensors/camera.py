@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from memorysam_training.simulation.conditions import Weather
-from memorysam_training.simulation.sensors.view import View, displaced
+from memorysam_training.simulation.sensors.view import View, displaced, pixel_centres, places
 
 BLUR_S = 0.055
 """Exposure time of the failure ``motionblur``."""
@@ -23,13 +23,13 @@ def photograph(
     rng: np.random.Generator,
     tint: np.ndarray,
 ) -> np.ndarray:
-    """An image uint8 ``(H, W, 3)`` of linear light ``(H, W, 3)``.
+    """An image uint8 ``(H, W, 3)`` of linear light ``(3, H, W)``.
 
     ``tint`` is the camera's white balance and exposure, three factors near 1. Random draws come in
     the same number and order whatever the faults are.
     """
     shake, noise = rng.uniform(-1, 1, 4), rng.standard_normal(light.shape, np.float32)
-    image = torch.from_numpy(light).permute(2, 0, 1)
+    image = torch.from_numpy(light)
     if "motionblur" in faults:
         image = _blurred(view, image, shake)
     exposure = weather.exposure * (OVER if "overexposure" in faults else 1.0)
@@ -40,9 +40,10 @@ def photograph(
     if weather.rain > 0.05:
         image = _rained_on(image, weather.rain, rng)
     image = image + _bloom(image)
-    pixels = _curve(image.permute(1, 2, 0).numpy())
+    pixels = _curve(image.numpy())
     pixels += noise * gain * (0.006 + 0.012 * np.sqrt(pixels))
-    return (np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8)
+    levels = (np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return np.ascontiguousarray(levels.transpose(1, 2, 0))
 
 
 def _curve(light: np.ndarray) -> np.ndarray:
@@ -65,17 +66,16 @@ def _blurred(view: View, image: Tensor, shake: np.ndarray, taps: int = 9) -> Ten
     """The mean of the image over the exposure: the vehicle's way, and a shaking hand."""
     world = view.snapshot.scene.world
     ego, road = world.ego, world.road
-    mount = np.linalg.inv(ego.pose(road, view.snapshot.t)) @ view.world_from_camera
+    mount = np.linalg.inv(view.snapshot.vehicle) @ view.world_from_camera
     before = view.motion(BLUR_S, ego.pose(road, view.snapshot.t - BLUR_S) @ mount)
-    rows, columns = np.mgrid[: view.shape[0], : view.shape[1]] + np.float32(0.5)
-    here = np.stack([columns, rows], -1).astype(np.float32)
+    here = pixel_centres(view.shape)
     limit = 0.12 * view.shape[1]
     way = np.clip(before - here, -limit, limit)
     reach = 0.022 * view.shape[1]
     total = torch.zeros_like(image)
     for step in np.linspace(-0.5, 0.5, taps):
         swing = np.float32([shake[0] * step + shake[2] * step**2, shake[1] * step]) * reach * 2
-        total += displaced(image, here - way * np.float32(step) + swing)
+        total += displaced(image, places(here - way * np.float32(step) + swing))
     return total / taps
 
 
@@ -91,15 +91,15 @@ def _rained_on(image: Tensor, rain: float, rng: np.random.Generator) -> Tensor:
         inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
         streaks[y[inside], x[inside]] = bright[inside]
     image = image + torch.from_numpy(streaks) * (0.25 + image.mean())
-    rows, columns = np.mgrid[:height, :width] + np.float32(0.5)
-    uv = np.stack([columns, rows], -1).astype(np.float32)
+    here = pixel_centres((height, width))
+    uv = here.copy()
     for _ in range(int(9 * rain)):
         cx, cy = rng.uniform(0, width), rng.uniform(0, height)
         radius = rng.uniform(0.012, 0.035) * width
         x0, x1 = int(max(cx - radius, 0)), int(min(cx + radius, width)) + 1
         y0, y1 = int(max(cy - radius, 0)), int(min(cy + radius, height)) + 1
         patch = uv[y0:y1, x0:x1]
-        offset = np.stack([columns[y0:y1, x0:x1] - cx, rows[y0:y1, x0:x1] - cy], -1)
+        offset = here[y0:y1, x0:x1] - np.float32((cx, cy))
         inside = np.hypot(*np.moveaxis(offset, -1, 0)) < radius
         patch[inside] = np.float32((cx, cy)) - 2.2 * offset[inside]
-    return displaced(image, uv)
+    return displaced(image, places(uv))

@@ -6,6 +6,7 @@ pixel shows; the change is followed in sub-frame steps (the scheme of ESIM, Rebe
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,8 @@ import torch
 
 from memorysam_training.simulation.conditions import Weather
 from memorysam_training.simulation.noise import stream
-from memorysam_training.simulation.sensors.view import View, displaced
+from memorysam_training.simulation.scene import dot
+from memorysam_training.simulation.sensors.view import View, displaced, pixel_centres, places
 
 STEPS = 5
 """Sub-frame steps per packet."""
@@ -53,29 +55,27 @@ def fire(
     end_ns: int,
     window_s: float,
 ) -> Events:
-    """Events of the window that ends now, from linear light float32 ``(H, W, 3)``.
+    """Events of the window that ends now, from linear light float32 ``(3, H, W)``.
 
     ``seed`` fixes the pixels' thresholds; ``rng`` the noise.
     """
     world, shape = view.snapshot.scene.world, view.shape
-    grey = light @ np.float32([0.3, 0.6, 0.1]) * weather.exposure
+    grey = dot(np.float32([0.3, 0.6, 0.1]) * np.float32(weather.exposure), light)
     now = torch.from_numpy(np.log(grey + _FLOOR))[None]
     if weather.rain > 0.05:
         now = now + torch.from_numpy(_drops(shape, weather.rain, rng))[None]
-    mount = np.linalg.inv(world.ego.pose(world.road, view.snapshot.t)) @ view.world_from_camera
-    rows, columns = np.mgrid[: shape[0], : shape[1]] + np.float32(0.5)
-    here = np.stack([columns, rows], -1).astype(np.float32)
+    mount = np.linalg.inv(view.snapshot.vehicle) @ view.world_from_camera
+    here = pixel_centres(shape)
     earlier = world.ego.pose(world.road, view.snapshot.t - window_s) @ mount
-    way = here - view.motion(window_s, earlier)
-    fixed = stream(seed, "event thresholds").standard_normal(shape, np.float32)
-    threshold = np.maximum(THRESHOLD + SPREAD * fixed, 0.08)
-    start = displaced(now, here + way)[0].numpy()
-    level = start + threshold * rng.uniform(-0.5, 0.5, shape).astype(np.float32)
+    start, end = places(2 * here - view.motion(window_s, earlier)), places(here)
+    threshold = _thresholds(seed, shape)
+    level = displaced(now, start)[0].numpy()
+    level += threshold * (rng.random(shape, np.float32) - 0.5)
     batches: list[tuple[np.ndarray, float, float]] = []
     for step in range(1, STEPS + 1):
-        back = np.float32(1 - step / STEPS)
-        light_then = displaced(now, here + way * back)[0].numpy() if back else now[0].numpy()
-        jitter = rng.standard_normal(shape, np.float32) * SPREAD * 0.5
+        light_then = displaced(now, torch.lerp(start, end, step / STEPS))[0].numpy()
+        # Even noise does here, and takes a quarter of the time of normal noise.
+        jitter = (rng.random(shape, np.float32) - 0.5) * (0.5 * SPREAD * 12**0.5)
         count = np.clip(np.trunc((light_then - level + jitter) / threshold), -4, 4)
         level += count * threshold
         batches.append((count.astype(np.int8), (step - 1) / STEPS, 1 / STEPS))
@@ -83,6 +83,12 @@ def fire(
     if "eventlowres" in faults:
         events = _coarse(events)
     return events
+
+
+@functools.lru_cache(maxsize=2)
+def _thresholds(seed: int, shape: tuple[int, int]) -> np.ndarray:
+    fixed = stream(seed, "event thresholds").standard_normal(shape, np.float32)
+    return np.maximum(THRESHOLD + SPREAD * fixed, 0.08)
 
 
 def _expand(

@@ -10,7 +10,7 @@ from memorysam_training.simulation.conditions import Weather
 from memorysam_training.simulation.mesh import Material
 from memorysam_training.simulation.movers import Fleet
 from memorysam_training.simulation.rig import Rig
-from memorysam_training.simulation.scene import FAR_M, Scene
+from memorysam_training.simulation.scene import FAR_M, Scene, dot
 from memorysam_training.simulation.sensors.depth import CLEAR
 
 MAX_RANGE_M = 100.0
@@ -54,17 +54,15 @@ def scan(
     shape = (len(azimuth), rig.rings)
     draws = rng.random((3, *shape), np.float32)
     noise = rng.standard_normal(shape, np.float32)
-    jolt = rng.standard_normal((4, len(azimuth)))
+    jolt = rng.standard_normal((4, len(azimuth)), np.float32)
     elevation = np.linspace(*rig.elevation, rig.rings)
     if "lidarjitter" not in faults:
         jolt = np.zeros_like(jolt)
     turn = azimuth + 0.022 * jolt[0]
     tilt = elevation + 0.018 * jolt[1][:, None]
-    flat = np.cos(tilt)
-    beam = np.stack(
-        [flat * np.cos(turn)[:, None], flat * np.sin(turn)[:, None], np.sin(tilt)], -1
-    ).astype(np.float32)
-    distance, strength, material = _range(scene, rig, t, when, beam)
+    world_from_then = _poses(scene, rig, t, when)
+    beam = _unit(turn, tilt)
+    distance, strength, material = _range(scene, rig, t, when, beam, world_from_then)
     thick = max(weather.fog - CLEAR, 0.0)
     kept = draws[0] < _chance(distance, strength, material) * np.exp(-1.3 * thick * distance)
     kept &= (distance < MAX_RANGE_M) & (draws[1] > 0.12 * weather.rain)
@@ -73,71 +71,75 @@ def scan(
     distance = np.where(echo, 1.5 - _ECHO_M * np.log(np.maximum(draws[1], 1e-4)), distance)
     kept = (kept | echo) & (distance > 0.5) & (distance < MAX_RANGE_M)
     # What the sensor believes of its beams, not where they truly went, makes the points.
-    believed = np.stack(
-        [
-            np.cos(elevation) * np.cos(azimuth)[:, None],
-            np.cos(elevation) * np.sin(azimuth)[:, None],
-            np.broadcast_to(np.sin(elevation), shape),
-        ],
-        -1,
-    )
-    points = believed * distance[..., None]
     now_from_world = np.linalg.inv(
         scene.world.ego.pose(scene.world.road, t) @ rig.vehicle_from_lidar
     )
-    now_from_then = now_from_world @ _poses(scene, rig, t, when)
-    points = points @ now_from_then[:, :3, :3].transpose(0, 2, 1) + now_from_then[:, None, :3, 3]
+    now_from_then = (now_from_world @ world_from_then).astype(np.float32)
+    points = _carried(now_from_then, _unit(azimuth, elevation) * distance)
+    points += now_from_then[:, :3, 3].T[..., None]
     column, ring = np.nonzero(kept)
-    intensity = np.where(echo, 4.0, np.clip(strength * 255, 1, 255))
+    intensity = np.where(echo, np.float32(4), np.clip(strength * 255, 1, 255))
     return Scan(
-        points[kept].astype(np.float32),
-        intensity[kept].astype(np.float32),
+        np.stack([axis[kept] for axis in points], 1),
+        intensity[kept],
         ring.astype(np.uint16),
         when[column].astype(np.float32),
     )
 
 
+def _unit(azimuth: np.ndarray, elevation: np.ndarray) -> np.ndarray:
+    """Directions float32 (3, columns, rings) of the columns at the rings' elevations."""
+    azimuth, flat = azimuth[:, None], np.cos(elevation)
+    parts = flat * np.cos(azimuth), flat * np.sin(azimuth), np.sin(elevation)
+    return np.stack(np.broadcast_arrays(*parts)).astype(np.float32)
+
+
+def _carried(poses: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Vectors (3, columns, rings), turned by the poses of their columns (columns, 4, 4)."""
+    return np.stack([dot(row, vectors) for row in poses[:, :3, :3].transpose(1, 2, 0)[..., None]])
+
+
 def _range(
-    scene: Scene, rig: Rig, t: float, when: np.ndarray, beam: np.ndarray
+    scene: Scene, rig: Rig, t: float, when: np.ndarray, beam: np.ndarray, poses: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Distance, strength of the return (0 to 1) and material under each beam (columns, rings)."""
-    shape = beam.shape[:2]
-    origin, direction = np.empty_like(beam), np.empty_like(beam)
-    poses = _poses(scene, rig, t, when).astype(np.float32)
-    origin[:] = poses[:, None, :3, 3]
-    direction[:] = beam @ poses[:, :3, :3].transpose(0, 2, 1)
-    distance, strength = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    material = np.empty(shape, np.uint8)
+    poses = poses.astype(np.float32)
+    direction = _carried(poses, beam)
+    origin = np.broadcast_to(poses[:, :3, 3].T[..., None], beam.shape)
+    distance, strength = np.empty(beam.shape[1:], np.float32), np.empty(beam.shape[1:], np.float32)
+    material = np.empty(beam.shape[1:], np.uint8)
     period = 1.0 / rig.timing["lidar"].rate_hz
     slices = np.round(when / period * SLICES).astype(int)
     for number in np.unique(slices):
         part = slices == number
-        start, beams = origin[part].reshape(-1, 3), direction[part].reshape(-1, 3)
+        shape = -1, beam.shape[2]
+        start, beams = origin[:, part].reshape(3, -1), direction[:, part].reshape(3, -1)
         moment = t + number * period / SLICES
         hits = scene.at(moment, _met(scene.fleet, moment, start, beams)).cast(start, beams)
-        facing = np.abs(np.einsum("ij,ij->i", hits.normal, hits.direction))
-        bright = np.clip(hits.colour.mean(1), 0.03, 1)
-        retro = np.where(hits.material == Material.SIGN, 2.5, 1.0)
+        facing = np.abs(dot(hits.normal, hits.direction))
+        bright = np.clip(hits.colour.mean(0), 0.03, 1)
+        retro = 1 + 1.5 * (hits.material == Material.SIGN).astype(np.float32)
         power = bright * (0.25 + 0.75 * facing) * retro / (1 + (hits.distance / 70) ** 2)
-        distance[part] = np.where(hits.triangle < 0, FAR_M, hits.distance).reshape(-1, shape[1])
-        strength[part] = np.clip(power, 0, 1).reshape(-1, shape[1])
-        material[part] = hits.material.reshape(-1, shape[1])
+        distance[part] = hits.distance.reshape(shape)
+        strength[part] = np.clip(power, 0, 1).reshape(shape)
+        material[part] = hits.material.reshape(shape)
     return distance, strength, material
 
 
 def _met(fleet: Fleet, t: float, origin: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """The movers that beams of less than half a turn may meet within range: the others, posed
-    for nothing, would take most of a slice's time.
+    """The movers that beams of less than half a turn may meet within range, by index.
+
+    Without the others: to pose them for nothing would take most of a slice's time.
     """
     movers = fleet.in_reach(t)
     corners = fleet.boxes(t, movers)[..., :2]
-    eye = origin[:, :2].mean(0)
+    eye = origin[:2].mean(1)
     centre = corners.mean(1)
     wide = np.linalg.norm(corners - centre[:, None], axis=-1).max(1)
-    wide += np.linalg.norm(origin[:, :2] - eye, axis=1).max()  # as the eye moves in the slice
-    flat = direction[:, :2] / np.linalg.norm(direction[:, :2], axis=1, keepdims=True)
-    axis = flat.mean(0) / np.linalg.norm(flat.mean(0))
-    half = np.arccos(np.clip((flat @ axis).min(), -1, 1))
+    wide += np.linalg.norm(origin[:2] - eye[:, None], axis=0).max()  # as the eye moves in the slice
+    flat = direction[:2] / np.linalg.norm(direction[:2], axis=0)
+    axis = flat.mean(1) / np.linalg.norm(flat.mean(1))
+    half = np.arccos(np.clip((axis @ flat).min(), -1, 1))
     away = np.linalg.norm(centre - eye, axis=1)
     aside = np.arccos(np.clip((centre - eye) @ axis / away, -1, 1))
     meets = aside < half + np.arcsin(np.clip(wide / away, 0, 1)) + 1e-3
@@ -145,8 +147,8 @@ def _met(fleet: Fleet, t: float, origin: np.ndarray, direction: np.ndarray) -> n
 
 
 def _poses(scene: Scene, rig: Rig, t: float, when: np.ndarray) -> np.ndarray:
-    """``world_from_lidar`` (columns, 4, 4) at ``t + when``; straight between knots 3 ms apart."""
-    knots = np.linspace(when.min(), when.max(), max(2, round(np.ptp(when) / 0.003)))
+    """``world_from_lidar`` (columns, 4, 4) at ``t + when``; straight between knots 10 ms apart."""
+    knots = np.linspace(when.min(), when.max(), max(2, round(np.ptp(when) / 0.01)))
     world = scene.world
     poses = np.stack([world.ego.pose(world.road, t + k) @ rig.vehicle_from_lidar for k in knots])
     after = np.clip(np.searchsorted(knots, when), 1, len(knots) - 1)

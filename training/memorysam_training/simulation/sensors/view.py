@@ -13,7 +13,7 @@ from memorysam_core.frames.camera import Camera
 from memorysam_training.simulation.conditions import Weather
 from memorysam_training.simulation.lighting import Light, radiance
 from memorysam_training.simulation.mesh import Material
-from memorysam_training.simulation.scene import FAR_M, Hits, Snapshot
+from memorysam_training.simulation.scene import FAR_M, Hits, Snapshot, dot, turned
 
 AMBIENT_REACH_M = 4.0
 _MORE_RAYS = ((-0.33, 0.17), (0.33, -0.17))
@@ -39,7 +39,7 @@ class View:
 
     def depth(self) -> np.ndarray:
         """Metres along the optical axis, float32 (H, W); what is met by nothing is at 1000 m."""
-        along = self.hits.direction @ np.float32(self.world_from_camera[:3, 2])
+        along = dot(np.float32(self.world_from_camera[:3, 2]), self.hits.direction)
         depth = self.hits.distance * along
         return np.where(self.hits.triangle < 0, FAR_M, depth).reshape(self.shape)
 
@@ -48,20 +48,20 @@ class View:
         return self.snapshot.labels(self.hits).reshape(self.shape)
 
     def light(self, weather: Weather) -> np.ndarray:
-        """Linear light through the pixels' centres, float32 (H, W, 3)."""
-        return self._radiance(weather).total.reshape(*self.shape, 3)
+        """Linear light through the pixels' centres, float32 (3, H, W)."""
+        return self._radiance(weather).total.reshape(3, *self.shape)
 
     def fine_light(self, weather: Weather) -> np.ndarray:
         """As :meth:`light`, with contact shadows, and edges smoothed by more rays."""
         light = self._radiance(weather)
         hidden = 1 - self._openness().ravel()
-        out = light.total - light.skylight * hidden[:, None]
+        out = light.total - light.skylight * hidden
         self._smooth_edges(out, hidden, weather)
-        return out.reshape(*self.shape, 3)
+        return out.reshape(3, *self.shape)
 
     def _radiance(self, weather: Weather) -> Light:
         if self._lit is None or self._lit[0] != weather:
-            self._lit = weather, radiance(self.snapshot, self.hits, weather)
+            self._lit = weather, radiance(self.snapshot, self.hits, weather, self.shape)
         return self._lit[1]
 
     def _openness(self) -> np.ndarray:
@@ -75,12 +75,14 @@ class View:
         at = (rows * width + columns).ravel()
         near = (self.hits.triangle[at] >= 0) & (self.hits.distance[at] < 70)
         shaded = at[near]
-        normal, distance = self.hits.normal.take(shaded, 0), self.hits.distance[shaded, None]
-        start = self.hits.point.take(shaded, 0) + normal * (0.03 + 0.002 * distance)
+        normal = self.hits.normal.take(shaded, 1)
+        lift = 0.03 + 0.002 * self.hits.distance[shaded]
         turn = (rows // 2 % 3) * 3 + columns // 2 % 3
-        rim = np.float32([(np.cos(a), np.sin(a), 0.55) for a in np.arange(9) * (2 * np.pi / 9)])
-        ray = rim.take(turn.ravel()[near], 0) + np.float32(1.1) * normal
-        ray /= np.sqrt(np.einsum("ij,ij->i", ray, ray))[:, None]
+        angle = np.arange(9) * (2 * np.pi / 9)
+        rim = np.float32([np.cos(angle), np.sin(angle), np.full(9, 0.55)])
+        ray = rim.take(turn.ravel()[near], 1) + np.float32(1.1) * normal
+        ray /= np.sqrt(dot(ray, ray))
+        start = self.hits.point.take(shaded, 1) + normal * lift
         open_sky = np.ones(len(at), np.float32)
         open_sky[near] -= 0.8 * self.snapshot.blocked(start, ray, AMBIENT_REACH_M)
         image = torch.from_numpy(open_sky.reshape(rows.shape))[None, None]
@@ -90,31 +92,27 @@ class View:
 
     def _smooth_edges(self, out: np.ndarray, hidden: np.ndarray, weather: Weather) -> None:
         """Casts more rays through pixels at the edges of things, and averages."""
-        width = self.shape[1]
-        near = self.hits.distance.reshape(self.shape)
-        tri_class = self.hits.label.reshape(self.shape)
+        near = np.log(self.hits.distance.reshape(self.shape))
+        label = self.hits.label.reshape(self.shape)
         edge = np.zeros(self.shape, bool)
-        for axis in (0, 1):
-            jump = np.abs(np.diff(np.log(near), axis=axis)) > 0.06
-            jump |= np.diff(tri_class.astype(np.int16), axis=axis) != 0
-            if axis == 0:
-                edge[1:] |= jump
-                edge[:-1] |= jump
-            else:
-                edge[:, 1:] |= jump
-                edge[:, :-1] |= jump
+        for first, second in (np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:]):
+            jump = np.abs(near[second] - near[first]) > 0.06
+            jump |= label[second] != label[first]
+            edge[first] |= jump
+            edge[second] |= jump
         edge &= (self.hits.material != Material.WATER).reshape(self.shape)
         at = np.flatnonzero(edge)
-        row, column = np.divmod(at, width)
+        row, column = np.divmod(at, self.shape[1])
         u = np.concatenate([column + (0.5 + dx) for dx, _ in _MORE_RAYS])
         v = np.concatenate([row + (0.5 + dy) for _, dy in _MORE_RAYS])
         direction = ray_directions(self.camera, self.world_from_camera, u, v)
         crossed = np.flatnonzero(np.tile(self.crossed.ravel()[at], len(_MORE_RAYS)))
         hits = self.snapshot.cast(self.world_from_camera[:3, 3], direction, crossed)
-        light = radiance(self.snapshot, hits, weather, second_hand=True)
-        more = light.total - light.skylight * np.tile(hidden[at], len(_MORE_RAYS))[:, None]
-        more = more.reshape(len(_MORE_RAYS), len(at), 3).sum(0)
-        out[at] = (out[at] + more) / (1 + len(_MORE_RAYS))
+        light = radiance(self.snapshot, hits, weather)
+        more = light.total - light.skylight * np.tile(hidden[at], len(_MORE_RAYS))
+        more = more.reshape(3, len(_MORE_RAYS), len(at)).sum(1)
+        for channel, light in zip(out, more, strict=True):
+            channel[at] = (channel[at] + light) / (1 + len(_MORE_RAYS))
 
     def motion(self, earlier_s: float, world_from_camera: np.ndarray) -> np.ndarray:
         """Where what each pixel shows was ``earlier_s`` seconds before, from the given pose.
@@ -122,16 +120,16 @@ class View:
         Pixel coordinates, float32 (H, W, 2).
         """
         point = self.hits.point - np.float32(earlier_s) * self.snapshot.velocity(self.hits)
-        point -= world_from_camera[:3, 3].astype(np.float32)
-        local = point @ world_from_camera[:3, :3].astype(np.float32)
-        scale = np.float32(self.camera.fx) / np.maximum(local[:, 2], np.float32(0.05))
-        uv = local[:, :2] * scale[:, None] + np.float32((self.camera.cx, self.camera.cy))
-        return uv.reshape(*self.shape, 2)
+        point -= world_from_camera[:3, 3:].astype(np.float32)
+        x, y, z = turned(world_from_camera[:3, :3].T, point)
+        scale = self.camera.fx / np.maximum(z, 0.05)
+        uv = x * scale + self.camera.cx, y * scale + self.camera.cy
+        return np.stack(uv, -1).reshape(*self.shape, 2)
 
 
 def look(snapshot: Snapshot, camera: Camera, world_from_camera: np.ndarray) -> View:
     """Casts one ray through the centre of every pixel."""
-    direction = _pixel_rays(camera) @ world_from_camera[:3, :3].T.astype(np.float32)
+    direction = turned(world_from_camera[:3, :3], _pixel_rays(camera))
     crossed = boxed_pixels(snapshot.boxes, camera, world_from_camera)
     hits = snapshot.cast(world_from_camera[:3, 3], direction, np.flatnonzero(crossed))
     return View(camera, world_from_camera, snapshot, hits, crossed)
@@ -169,10 +167,10 @@ def boxed_pixels(boxes: np.ndarray, camera: Camera, world_from_camera: np.ndarra
 def ray_directions(
     camera: Camera, world_from_camera: np.ndarray, u: np.ndarray, v: np.ndarray
 ) -> np.ndarray:
-    """Unit vectors in the world through pixel coordinates, float32 (N, 3)."""
-    local = np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones_like(u)], 1)
-    local /= np.sqrt(np.einsum("ij,ij->i", local, local))[:, None]
-    return local.astype(np.float32) @ world_from_camera[:3, :3].T.astype(np.float32)
+    """Unit vectors in the world through pixel coordinates, float32 (3, N)."""
+    local = np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones_like(u)])
+    local = (local / np.sqrt(dot(local, local))).astype(np.float32)
+    return turned(world_from_camera[:3, :3], local)
 
 
 @functools.lru_cache(maxsize=4)
@@ -181,11 +179,21 @@ def _pixel_rays(camera: Camera) -> np.ndarray:
     return ray_directions(camera, np.eye(4), u.ravel(), v.ravel())
 
 
-def displaced(image: Tensor, uv: np.ndarray) -> Tensor:
-    """The image ``(C, H, W)`` read at pixel coordinates ``(H, W, 2)``, bilinear, edges repeated."""
-    height, width = image.shape[-2:]
-    scale = torch.tensor([2.0 / width, 2.0 / height])
-    grid = torch.from_numpy(np.ascontiguousarray(uv, np.float32)) * scale - 1
+@functools.lru_cache(maxsize=4)
+def pixel_centres(shape: tuple[int, int]) -> np.ndarray:
+    """Pixel coordinates of the centres of all pixels, float32 (H, W, 2)."""
+    v, u = np.mgrid[: shape[0], : shape[1]] + np.float32(0.5)
+    return np.stack([u, v], -1).astype(np.float32)
+
+
+def places(uv: np.ndarray) -> Tensor:
+    """Pixel coordinates float32 (H, W, 2) as :func:`displaced` wants them; a linear function."""
+    height, width = uv.shape[:2]
+    return torch.from_numpy(uv) * torch.tensor([2.0 / width, 2.0 / height]) - 1
+
+
+def displaced(image: Tensor, at: Tensor) -> Tensor:
+    """The image ``(C, H, W)`` read at :func:`places` (H, W, 2), bilinear, edges repeated."""
     return torch.nn.functional.grid_sample(
-        image[None], grid[None], mode="bilinear", padding_mode="border", align_corners=False
+        image[None], at[None], mode="bilinear", padding_mode="border", align_corners=False
     )[0]
