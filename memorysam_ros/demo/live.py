@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -25,23 +23,31 @@ from memorysam_ros.bags.reader import Bag
 from memorysam_ros.bags.ros_session import ros_session
 from memorysam_ros.bags.writer import BagWriter
 from memorysam_ros.demo.node_process import NAME, REMAPPED, NodeProcess, running_node
+from memorysam_ros.demo.pace import Pace, busy_s
 
 LABELS = f"{NAME}/{account.LABELS}"
 SEEN = [f"{NAME}/{topic}" for topic in account.SEEN.values()]
-_START_S, _IDLE_S, _REHEARSAL_S = 90.0, 5.0, 3.0
-_MARGIN = 1.25
-"""How much more time than it needs for a set the node is given where it cannot keep up."""
+_PATIENCE_S = 90.0
+"""For the node to be ready, and then to label its first sets."""
+_REHEARSAL_S, _REHEARSED = 3.0, 3
+"""So much of the drive is played beforehand, and again until so many sets are labelled."""
 _IMAGE, _ARRAY = "sensor_msgs/msg/Image", "diagnostic_msgs/msg/DiagnosticArray"
 
 
 def drive_through(
-    bag_path: Path, checkpoint: Path, recording: Path, log: Path, interval_s: float
-) -> float:
-    """Starts the node, plays the bag to it and records what it says; the rate of playing.
+    bag_path: Path,
+    checkpoint: Path,
+    recording: Path,
+    log: Path,
+    interval_s: float,
+    say: Callable[[str], object],
+) -> Pace:
+    """Starts the node, plays the bag to it and records what it says; how fast it was played.
 
     In real time, where the machine can label an image every ``interval_s``, else as much slower as
     it needs. Messages are recorded at the time of their arrival on the bag's clock. Raises
-    NodeEnded if the node does not start or does not live until the end.
+    NodeEnded if the node does not start or does not live until the end, TimeoutError where it
+    labels nothing.
     """
     with (
         Bag(bag_path) as bag,
@@ -53,17 +59,15 @@ def drive_through(
         player = Player(node, bag, set(REMAPPED.values()), clock_hz=100.0)
         with _spinning(node):
             _wait_until_ready(process, player, ear)
-            player.play(duration_s=_REHEARSAL_S)
-            ear.wait_for_silence(_IDLE_S)
-            rate = min(1.0, interval_s / (_MARGIN * max(ear.pace_s(), 1e-3)))
-            rate = 1.0 if rate > 1 / _MARGIN else rate
-            ear.begin(rate)
-            with _progress((bag.end_ns - bag.start_ns) / 1e9 / rate):
-                player.play(rate)
+            pace = Pace.of(_rehearse(process, player, ear), interval_s)
+            say(f"  it labels a set in {pace.busy_s:.2f} s: played at {pace.rate:.2g} x real time")
+            ear.begin(pace.rate)
+            with _progress(bag.seconds / pace.rate):
+                player.play(pace.rate)
             player.finish()
-            ear.wait_for_silence(_IDLE_S)
+            ear.wait_for_silence()
             process.check()
-    return rate
+    return pace
 
 
 class _Ear:
@@ -73,7 +77,11 @@ class _Ear:
         self._writer, self._start_ns = writer, bag.start_ns
         self._began_ns: int | None = None
         self._rate = 1.0
-        self._arrivals = [time.monotonic()]
+        self._heard = 0.0
+        self.labelled = 0
+        """How many label images came."""
+        self.busy_s: float | None = None
+        """How long a set keeps the node busy; None until it says so."""
         self.subscribers = 0
         """How many subscriptions the node itself knows of."""
         self.count = 1 + len(SEEN)
@@ -90,14 +98,10 @@ class _Ear:
         """The bag's first message is published now, the others at this rate."""
         self._rate, self._began_ns = rate, time.monotonic_ns()
 
-    def pace_s(self) -> float:
-        """The usual time between two labels, in seconds; 0 where there were none."""
-        return statistics.median(np.diff(self._arrivals[1:])) if len(self._arrivals) > 2 else 0.0
-
-    def wait_for_silence(self, longest_s: float) -> None:
-        """Until there have been no labels for a while."""
-        end = time.monotonic() + longest_s
-        while time.monotonic() < min(end, self._arrivals[-1] + 1.5):
+    def wait_for_silence(self) -> None:
+        """Until there have been no labels, from now on, for longer than a set takes."""
+        began = time.monotonic()
+        while time.monotonic() < max(began, self._heard) + 1.5 + 2 * (self.busy_s or 0.0):
             time.sleep(0.05)
 
     def _writing(self, topic: str, kind: str = _IMAGE) -> Any:
@@ -107,24 +111,43 @@ class _Ear:
                 bag_ns = self._start_ns + round((now_ns - self._began_ns) * self._rate)
                 self._writer.write_raw(topic, kind, data, bag_ns)
             if topic == LABELS:
-                self._arrivals.append(time.monotonic())
+                self._heard = time.monotonic()
+                self.labelled += 1
 
         return write
 
     def _health(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            for pair in status.values:
-                if pair.key == "subscribers":
-                    self.subscribers = int(pair.value)
+            values = {pair.key: pair.value for pair in status.values}
+            self.subscribers = int(values.get("subscribers", self.subscribers))
+            if status.name.endswith(": latency"):
+                self.busy_s = busy_s(values)
 
 
 def _wait_until_ready(process: NodeProcess, player: Player, ear: _Ear) -> None:
     """Until the node has its model and both sides have found all their topics."""
-    end = time.monotonic() + _START_S
+    end = time.monotonic() + _PATIENCE_S
     while player.wait_for_subscribers(0.2) or ear.subscribers < ear.count:
         process.check()
         if time.monotonic() > end:
-            raise TimeoutError(f"the node was not ready within {_START_S:.0f} s; see its log")
+            raise TimeoutError(
+                f"the node was not ready within {_PATIENCE_S:.0f} s:\n{process.last_words()}"
+            )
+
+
+def _rehearse(process: NodeProcess, player: Player, ear: _Ear) -> float:
+    """Plays the beginning until the node has labelled some sets of it; how long each takes it."""
+    end = time.monotonic() + _PATIENCE_S
+    while ear.labelled < _REHEARSED or ear.busy_s is None:
+        process.check()
+        if time.monotonic() > end:
+            raise TimeoutError(
+                f"the node labelled {ear.labelled} images in {_PATIENCE_S:.0f} s:\n"
+                + process.last_words()
+            )
+        player.play(duration_s=_REHEARSAL_S)
+    ear.wait_for_silence()
+    return ear.busy_s
 
 
 @contextmanager

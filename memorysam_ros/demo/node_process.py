@@ -38,8 +38,12 @@ class NodeProcess:
         """Raises NodeEnded, with the end of its log, if it does not run any more."""
         status = self._process.poll()
         if status is not None:
-            lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:]
-            raise NodeEnded("\n".join([f"the node ended with status {status}:", *lines]))
+            raise NodeEnded(f"the node ended with status {status}:\n{self.last_words()}")
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(lines[-8:])
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from memorysam_core.report import Group, ReportData, Run, Tile, write_report
 from memorysam_core.report.poster import write_poster
 from memorysam_core.report.words import milliseconds, percent
 from memorysam_ros.bags.account import END_TO_END, Account
+from memorysam_ros.demo.pace import Pace
 from memorysam_training.demo.account import diagnostics, take_account
 from memorysam_training.demo.drive import CAMERA_HZ, CONDITIONS, DemoDrive, simulated
 
@@ -57,12 +58,12 @@ def tell(
         from memorysam_ros.demo.live import drive_through
 
         labels = scratch / LABELS
-        rate = drive_through(bag, checkpoint, labels, scratch / LOG, 1 / CAMERA_HZ)
+        pace = drive_through(bag, checkpoint, labels, scratch / LOG, 1 / CAMERA_HZ, say)
         say("compared with the truth")
         contract = header.contract
-        account = take_account(bag, labels, contract.label_space, contract.names, rate)
+        account = take_account(bag, labels, contract.label_space, contract.names, pace.rate)
         run = Run.here(command, f"simulated drive of {drive.seconds:.0f} s", checkpoint)
-        report = _report(account, drive, labels, run, rate)
+        report = _report(account, drive, labels, run, pace)
         write_report(report, scratch / REPORT)
         write_poster(report, scratch / PICTURE)
     return Told(report, folder)
@@ -77,7 +78,7 @@ def table(told: Told) -> str:
         if group.kind == "condition":
             score = percent(group.matrix.scores().miou_present)
             lines.append(f"  {'mIoU, ' + group.name:{width}}  {score + ' %':>9}   {_sets(group)}")
-    lines += [f"  {note}" for note in told.report.notes if "times real time" in note]
+    lines += [f"  {note}" for note in told.report.notes if "x real time" in note]
     lines += ["", f"report   {told.folder / REPORT}", f"picture  {told.folder / PICTURE}"]
     lines.append(f"labels   {told.folder / LABELS}")
     return "\n".join(lines)
@@ -105,7 +106,7 @@ def replaced(folder: Path) -> Iterator[Path]:
 
 
 def _report(
-    account: Account, drive: DemoDrive, recording: Path, run: Run, rate: float
+    account: Account, drive: DemoDrive, recording: Path, run: Run, pace: Pace
 ) -> ReportData:
     # Just before it lives again, and at the end, before the node notes that all is silent.
     moments = {
@@ -130,17 +131,18 @@ def _report(
             "on (other worlds than this one): the figures say nothing about real streets.",
             "Latency is from the camera's stamp to the arrival of the labels in the process that "
             "plays the drive, both ways over DDS, while that process shares the machine.",
-            *_about_rate(rate),
+            *_about(pace),
         ),
     )
     return _with_tiles(report, account)
 
 
-def _about_rate(rate: float) -> Iterator[str]:
-    if rate < 1:
+def _about(pace: Pace) -> Iterator[str]:
+    if pace.rate < 1:
         yield (
-            f"This machine does not label {CAMERA_HZ:g} images a second, so the drive was played "
-            f"at {rate:.2f} times real time; latencies are of the real clock."
+            f"A set keeps the node busy for {milliseconds(1e3 * pace.busy_s)} on this machine, so "
+            f"the drive was played at {pace.rate:.2f} x real time, lest sets are lost. Latencies "
+            "are of the real clock."
         )
 
 
