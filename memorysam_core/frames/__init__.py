@@ -2,6 +2,7 @@
 
 from memorysam_core.frames.camera import Camera
 from memorysam_core.frames.draw import Frame, draw
+from memorysam_core.frames.kept import drop_kept
 from memorysam_core.frames.readings import (
     DepthReading,
     EventsReading,
@@ -21,4 +22,5 @@ __all__ = [
     "Reading",
     "RenderedReading",
     "draw",
+    "drop_kept",
 ]

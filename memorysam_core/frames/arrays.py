@@ -30,7 +30,15 @@ def tensor_of(
         tensor = torch.from_numpy(values)
     if dtype is None:
         dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
-    return tensor.to(device=device, dtype=dtype)
+    return (tensor if device is None else to_device(tensor, device)).to(dtype)
+
+
+def to_device(tensor: Tensor, device: DeviceLike) -> Tensor:
+    """The tensor on a device. From the host to a GPU it is copied without a wait, in the order of
+    the current stream, through pinned memory that PyTorch uses again once the copy is done.
+    """
+    to_gpu = on_host(tensor) and torch.device(device).type == "cuda"
+    return (tensor.pin_memory() if to_gpu else tensor).to(device, non_blocking=to_gpu)
 
 
 def like(tensor: Tensor, example: T) -> T:
@@ -38,22 +46,75 @@ def like(tensor: Tensor, example: T) -> T:
     return tensor if isinstance(example, Tensor) else tensor.cpu().numpy()
 
 
-# On the CPU, NumPy compares numbers and finds the true ones several times faster than torch.
+def on_host(tensor: Tensor) -> bool:
+    """Whether its numbers can be looked at without a wait for a device.
+
+    Where they cannot, numbers that depend on the data (how many points are in view, how far apart
+    they are) stay on the device, and buffers are as large as they may have to be.
+    """
+    return tensor.device.type == "cpu"
+
+
+def known(value: Tensor, most: int) -> int:
+    """A number that a buffer's size depends on, or its bound where it cannot be looked at."""
+    return int(value) if on_host(value) else most
+
+
+def number(value: Tensor) -> Any:
+    """A tensor ``()`` as a plain number, which computes faster, where it can be looked at."""
+    return value.item() if on_host(value) else value
+
+
+# On the CPU, NumPy compares, divides and converts numbers, finds the true ones and takes logarithms
+# several times faster than torch.
 
 
 def between(values: Tensor, low: float, high: float) -> Tensor:
     """Where ``low <= values < high``, bool of the same shape; NaN is nowhere."""
-    if values.device.type == "cpu":
+    if on_host(values):
         array = values.numpy()
         return torch.from_numpy((array >= low) & (array < high))
     return (values >= low) & (values < high)
 
 
-def indices_where(mask: Tensor) -> Tensor:
-    """Where a mask ``(N,)`` is true, int64, rising."""
-    if mask.device.type == "cpu":
-        return torch.from_numpy(np.flatnonzero(mask.numpy()))
-    return mask.nonzero().squeeze(1)
+def less(values: Tensor, others: Tensor) -> Tensor:
+    """Where ``values < others``, bool; NaN is nowhere."""
+    if on_host(values):
+        return torch.from_numpy(values.numpy() < others.numpy())
+    return values < others
+
+
+def divided(values: Tensor, by: int | Tensor) -> Tensor:
+    """Whole numbers, int32, from 0, by one above 0, rounded down."""
+    if on_host(values):
+        return torch.from_numpy(values.numpy() // np.int32(by))
+    return values // by
+
+
+def log_(values: Tensor) -> Tensor:
+    """Natural logarithms in place."""
+    if on_host(values):
+        array = values.numpy()
+        np.log(array, out=array)
+        return values
+    return values.log_()
+
+
+def to_bytes(values: Tensor) -> Tensor:
+    """Floats from 0 to 255 rounded down, uint8 of the same shape; anything for what is none."""
+    if on_host(values):
+        with np.errstate(invalid="ignore"):
+            return torch.from_numpy(values.numpy().astype(np.uint8))
+    return values.to(torch.uint8)
+
+
+def cleared(values: Tensor, mask: Tensor) -> Tensor:
+    """Finite floats in place, 0 where a mask is not true."""
+    if on_host(values):
+        array = values.numpy()
+        np.multiply(array, mask.numpy(), out=array)
+        return values
+    return values.mul_(mask)
 
 
 def bytes_of(mask: Tensor) -> Tensor:
@@ -61,11 +122,27 @@ def bytes_of(mask: Tensor) -> Tensor:
     return mask.view(torch.uint8).neg()
 
 
+def chosen(mask: Tensor) -> Tensor:
+    """Which entries of a mask ``(N,)`` to go on with, int64, rising: on the host those that are
+    true; on a device, where to count them would be to wait, all.
+    """
+    if on_host(mask):
+        return torch.from_numpy(np.flatnonzero(mask.numpy()))
+    return torch.arange(len(mask), device=mask.device)
+
+
 def where_true(mask: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
-    """The entries of each column ``(N,)`` where a mask is true; the columns if it is everywhere."""
-    if bool(mask.numpy().all() if mask.device.type == "cpu" else mask.all()):
+    """The entries of each column ``(N,)`` to go on with, as :func:`chosen` has it."""
+    if not on_host(mask) or bool(mask.numpy().all()):
         return columns
-    return selected(indices_where(mask), *columns)
+    return selected(chosen(mask), *columns)
+
+
+def elsewhere(values: Tensor, mask: Tensor, other: int) -> Tensor:
+    """Entries that a mask has :func:`chosen`, or is about to: on a device, ``other`` for those of
+    which it is not true; on the host, where those are left out, as they are.
+    """
+    return values if on_host(values) else values.masked_fill(~mask, other)
 
 
 def selected(index: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:

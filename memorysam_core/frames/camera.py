@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from memorysam_core.frames.arrays import between, like, tensor_of
 from memorysam_core.frames.distortion import COEFFICIENTS, distort, largest_radius, undistort
+from memorysam_core.frames.kept import keep
 
 _NEAREST_M = 1e-6
 """What is nearer than this along the optical axis counts as behind the camera."""
@@ -163,8 +163,10 @@ class Camera:
             x, y = distort(self.model, self.distortion, x, y)
             u, v = x.mul_(self.fx).add_(self.cx), y.mul_(self.fy).add_(self.cy)
         else:
-            u = torch.addcmul(z.new_tensor(self.cx), x, inverse, value=self.fx)
-            v = torch.addcmul(z.new_tensor(self.cy), y, inverse, value=self.fy)
+            # Filled on the device: numbers that are brought there would be waited for.
+            cx, cy = (torch.full((), c, dtype=z.dtype, device=z.device) for c in (self.cx, self.cy))
+            u = torch.addcmul(cx, x, inverse, value=self.fx)
+            v = torch.addcmul(cy, y, inverse, value=self.fy)
         inside = seen & between(u, 0, self.width) & between(v, 0, self.height)
         return u, v, inside, seen
 
@@ -192,7 +194,7 @@ class Camera:
         return rays
 
 
-@lru_cache(maxsize=4)
+@keep(most=4)
 def ray_tensor(camera: Camera, device: str = "cpu") -> Tensor:
     """:meth:`Camera.rays` on a device, kept for the next call; not to be written to."""
     v, u = np.mgrid[: camera.height, : camera.width] + 0.5

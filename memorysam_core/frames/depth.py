@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from memorysam_core.frames import resize, warping
-from memorysam_core.frames.arrays import DeviceLike, between, bytes_of, tensor_of
+from memorysam_core.frames.arrays import (
+    DeviceLike,
+    between,
+    bytes_of,
+    log_,
+    on_host,
+    tensor_of,
+    to_bytes,
+)
 from memorysam_core.frames.camera import Camera
 from memorysam_core.frames.readings import DepthReading
 from memorysam_core.representations import Hha, LogDepth
@@ -16,7 +24,7 @@ from memorysam_core.representations import Hha, LogDepth
 _LEAST_M = 1e-30
 """Above 0, and far below any depth."""
 _BLOCK = 1 << 17
-"""Pixels that are worked on at a time, which all steps then find in the processor's cache."""
+"""Pixels that are worked on at a time on a processor, whose cache all steps then find them in."""
 
 
 def grey_from_metres(metres: Tensor, how: LogDepth | Hha) -> Tensor:
@@ -26,14 +34,14 @@ def grey_from_metres(metres: Tensor, how: LogDepth | Hha) -> Tensor:
     number (REP-117) becomes ``invalid_level``.
     """
     grey = torch.empty(metres.shape, dtype=torch.uint8, device=metres.device)
-    blocks = zip(metres.reshape(-1).split(_BLOCK), grey.view(-1).split(_BLOCK), strict=True)
+    block = _BLOCK if on_host(metres) else max(1, metres.numel())
+    blocks = zip(metres.reshape(-1).split(block), grey.view(-1).split(block), strict=True)
     for part, level in blocks:
         # The logarithm of what is no number would take ten times as long.
         number = part.nan_to_num(nan=1, posinf=1, neginf=1).clamp_(min=_LEAST_M)
-        fraction = number.mul_(1 / how.far_m).log_().mul_(1 / how.log_range).add_(1)
-        level.copy_(fraction.clamp_(how.floor, 1).mul_(255))
+        grown = log_(number.mul_(1 / how.far_m)).mul_(255 / how.log_range).add_(255)
         valid = bytes_of(between(part, _LEAST_M, math.inf))
-        level &= valid
+        torch.bitwise_and(to_bytes(grown.clamp_(255 * how.floor, 255)), valid, out=level)
         if how.invalid_level:
             level |= ~valid & how.invalid_level
     return grey
@@ -51,7 +59,8 @@ def register(reading: DepthReading, camera: Camera, device: DeviceLike = "cpu") 
 
     Depth that is registered already is only resized, by nearest neighbour. Depth of another camera
     is carried over point by point, the nearest of each pixel wins; where the colour camera resolves
-    more, surfaces are sampled more densely first, and never joined across a step in depth.
+    more, surfaces are sampled more densely first, and never joined across a step in depth. How
+    densely is seen on the host: depth that comes on a GPU is waited for.
     """
     metres = tensor_of(reading.metres, device, torch.float32)
     size = (camera.height, camera.width)
@@ -61,9 +70,10 @@ def register(reading: DepthReading, camera: Camera, device: DeviceLike = "cpu") 
     camera_from_depth = torch.eye(4)
     if reading.camera_from_depth is not None:
         camera_from_depth = tensor_of(reading.camera_from_depth, "cpu", torch.float32)
-    nearness = metres.reciprocal().nan_to_num_(nan=0, posinf=0, neginf=0).clamp_(min=0)
-    depth = warping.carried_over(nearness, reading.camera, camera_from_depth, camera)
-    return depth.masked_fill_(~between(depth, 0, math.inf), torch.nan)
+    pair = reading.camera, camera_from_depth, camera
+    samples = warping.samples_needed(reading.metres, *pair)
+    depth = warping.carried_over(warping.nearness_of(metres), *pair, samples)
+    return (depth - depth).add_(depth)  # infinity less infinity is no number
 
 
 def _same_view(reading: DepthReading, camera: Camera) -> bool:

@@ -8,7 +8,6 @@ DELIVER does for its low-resolution events. Nothing is ever interpolated.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -19,10 +18,15 @@ from memorysam_core.frames.arrays import (
     DeviceLike,
     between,
     bytes_of,
+    elsewhere,
+    on_host,
     tensor_of,
+    to_bytes,
+    to_device,
     where_true,
 )
 from memorysam_core.frames.camera import Camera
+from memorysam_core.frames.kept import keep
 from memorysam_core.frames.raster import paint
 from memorysam_core.frames.readings import EventsReading
 from memorysam_core.representations import EventPolarity, EventTimeSurface
@@ -103,7 +107,7 @@ def _grid(
     return _calibrated_grid(event_camera, camera, tuple(rotation.flatten().tolist()), str(device))
 
 
-@lru_cache(maxsize=8)
+@keep(most=8)
 def _even_grid(source: tuple[int, int], size: tuple[int, int], device: str) -> _Grid:
     height, width = min(source[0], size[0]), min(source[1], size[1])
     rows = torch.arange(source[0], device=device) * height // source[0]
@@ -111,7 +115,7 @@ def _even_grid(source: tuple[int, int], size: tuple[int, int], device: str) -> _
     return _Grid((height, width), rows * width, columns)
 
 
-@lru_cache(maxsize=8)
+@keep(most=8)
 def _calibrated_grid(
     event_camera: Camera, camera: Camera, rotation: tuple[float, ...], device: str
 ) -> _Grid:
@@ -142,7 +146,7 @@ class _Events:
     end_ns: int
     """The window's end."""
     pixel: Tensor
-    """Of the grid, int64 ``(N,)``."""
+    """Of the grid, int64 ``(N,)``; on a device also one past it, for events that do not count."""
     increase: Tensor
     """Of brightness, bool ``(N,)``."""
     in_order: bool
@@ -157,22 +161,24 @@ class _Events:
 def _in_window(
     reading: EventsReading, grid: _Grid, stamp_ns: int, window_ns: int, device: DeviceLike
 ) -> _Events:
-    t_ns = tensor_of(reading.t_ns, device, torch.int64)
-    columns = [tensor_of(c, device, torch.int32) for c in (reading.x, reading.y, reading.p)]
-    in_order = t_ns.device.type == "cpu" and _rising(t_ns.numpy())
+    t_ns, columns = tensor_of(reading.t_ns, dtype=torch.int64), [reading.x, reading.y, reading.p]
+    in_order = on_host(t_ns) and _rising(t_ns.numpy())
     if in_order:
-        ends = t_ns.new_tensor((stamp_ns - window_ns, stamp_ns))
+        ends = torch.tensor((stamp_ns - window_ns, stamp_ns))
         first, end = torch.searchsorted(t_ns, ends, right=True).tolist()
-        t_ns, x, y, p = (c[first:end] for c in (t_ns, *columns))
-    else:
-        recent = between(t_ns, stamp_ns - window_ns + 1, stamp_ns + 1)
-        t_ns, x, y, p = where_true(recent, t_ns, *columns)
-    on_sensor = between(x, 0, reading.width) & between(y, 0, reading.height)
-    t_ns, x, y, p = where_true(on_sensor, t_ns, x, y, p)
-    pixel, increase = grid.place(x, y, reading.width), p > 0
+        t_ns, *columns = (c[first:end] for c in (t_ns, *columns))
+    t_ns = to_device(t_ns, device)
+    x, y, p = (to_device(tensor_of(c, dtype=torch.int32), device) for c in columns)
+    counts = between(x, 0, reading.width) & between(y, 0, reading.height)
+    if not in_order:
+        counts &= between(t_ns, stamp_ns - window_ns + 1, stamp_ns + 1)
+    t_ns, x, y, p, counts = where_true(counts, t_ns, x, y, p, counts)
+    pixel = grid.place(elsewhere(x, counts, 0), elsewhere(y, counts, 0), reading.width)
     if grid.pixel_of_pixel is not None:
-        t_ns, pixel, increase = where_true(pixel >= 0, t_ns, pixel, increase)
-    return _Events(t_ns, stamp_ns, pixel, increase, in_order)
+        counts = counts & (pixel >= 0)
+        t_ns, pixel, p, counts = where_true(counts, t_ns, pixel, p, counts)
+    pixel = elsewhere(pixel, counts, grid.size[0] * grid.size[1])
+    return _Events(t_ns, stamp_ns, pixel, p > 0, in_order and on_host(pixel))
 
 
 def _rising(values: np.ndarray) -> bool:
@@ -196,8 +202,8 @@ def _last_signs(events: _Events, grid: _Grid, window_ns: int) -> tuple[Tensor, T
     key.bitwise_or_((1 << _INDEX_BITS) - 1 - place).bitwise_left_shift_(1)
     key.bitwise_or_(events.increase)
     none = torch.iinfo(torch.int64).max
-    youngest = torch.full((pixels,), none, device=key.device)
-    youngest.scatter_reduce_(0, events.pixel, key, "amin")
+    youngest = torch.full((pixels + 1,), none, device=key.device)
+    youngest = youngest.scatter_reduce_(0, events.pixel, key, "amin")[:pixels]
     rising = (youngest & 1).bool()
     fired = youngest != none
     return bytes_of(fired & rising), bytes_of(fired & ~rising)
@@ -206,8 +212,9 @@ def _last_signs(events: _Events, grid: _Grid, window_ns: int) -> tuple[Tensor, T
 def _recency(events: _Events, grid: _Grid, how: EventTimeSurface) -> tuple[Tensor, Tensor]:
     """Levels of each pixel: how recent its last increase is; its last decrease."""
     pixels = grid.size[0] * grid.size[1]
-    youngest = torch.full((2 * pixels,), torch.inf, device=events.pixel.device)
-    place = torch.where(events.increase, events.pixel, events.pixel + pixels)
+    youngest = torch.full((2 * (pixels + 1),), torch.inf, device=events.pixel.device)
+    place = torch.where(events.increase, events.pixel, events.pixel + (pixels + 1))
     youngest.scatter_reduce_(0, place, events.age_ns.float(), "amin")
-    level = (255 * torch.exp(youngest * (-1e-9 / how.decay_s))).round().to(torch.uint8)
-    return level[:pixels], level[pixels:]
+    level = to_bytes((255 * torch.exp(youngest * (-1e-9 / how.decay_s))).round_())
+    increased, decreased = level.view(2, pixels + 1)[:, :pixels]
+    return increased, decreased

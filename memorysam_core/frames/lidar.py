@@ -11,7 +11,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from memorysam_core.frames import occlusion
-from memorysam_core.frames.arrays import DeviceLike, indices_where, selected, tensor_of
+from memorysam_core.frames.arrays import (
+    DeviceLike,
+    chosen,
+    elsewhere,
+    selected,
+    tensor_of,
+    to_bytes,
+    where_true,
+)
 from memorysam_core.frames.camera import Camera
 from memorysam_core.frames.raster import nearest_in_pixel
 from memorysam_core.frames.readings import PointsReading
@@ -20,7 +28,11 @@ from memorysam_core.representations import LidarRange
 
 @dataclass(frozen=True)
 class PointsInView:
-    """The returns of a scan that fall in an image, occluded ones included."""
+    """The returns of a scan that fall in an image, occluded ones included.
+
+    On a GPU, where to count them would mean to wait, all other returns are there as well: not
+    visible, and in the pixel ``height * width``, one past the image.
+    """
 
     index: Tensor
     """int64 ``(K,)``: which points of the scan these are, rising."""
@@ -60,32 +72,34 @@ def look(
     rotation, origin = camera_from_lidar[:3, :3], camera_from_lidar[:3, 3]
     xyz = (rotation @ points.T).add_(origin[:, None])  # (3, N): each coordinate in one piece
     u, v, inside, _ = camera.project_parts(*xyz)
-    index = indices_where(inside)
-    column, row = u.index_select(0, index).int(), v.index_select(0, index).int()
+    index = chosen(inside)
+    u, v, inside = selected(index, u, v, inside)
+    column, row = (elsewhere(part, inside, 0).int() for part in (u, v))
     pixel = (row * camera.width + column).long()
-    in_view = xyz.index_select(1, index).T
+    pixel = elsewhere(pixel, inside, camera.height * camera.width)
+    in_view, visible = xyz.index_select(1, index).T, inside
     if find_occluded:
-        visible = occlusion.visible(in_view, row, column, camera, origin)
-    else:
-        visible = torch.ones_like(pixel, dtype=torch.bool)
+        visible = occlusion.visible(in_view, row, column, inside, camera, origin)
     return PointsInView(index, pixel, in_view, visible, (camera.height, camera.width))
 
 
 def draw_lidar(view: PointsInView, how: LidarRange) -> tuple[Tensor, Tensor]:
     """The frame, uint8 ``(H, W, 3)``, and each pixel's point, int32 ``(H, W)``, -1 for none."""
+    height, width = view.size
+    pixels = height * width
     x, y, z = view.xyz.unbind(1)
     distance = (z if how.distance == "z" else (x * x + y * y + z * z).sqrt()).float()
     drawn = distance <= how.max_range_m
     if how.remove_occluded:
         drawn &= view.visible
-    index, pixel, distance = selected(indices_where(drawn), view.index, view.pixel, distance)
-    height, width = view.size
-    nearest, point_index = nearest_in_pixel(pixel, distance, index, height * width)
-    pixel, distance = selected(nearest, pixel, distance)
-    level = (distance / how.metres_per_level).clamp_(1, 255).to(torch.uint8)
-    frame = torch.zeros((height * width, 3), dtype=torch.uint8, device=pixel.device)
+    pixel = elsewhere(view.pixel, drawn, pixels)
+    index, pixel, distance = where_true(drawn, view.index, pixel, distance)
+    nearest, point_index = nearest_in_pixel(pixel, distance, index, pixels)
+    pixel, distance = where_true(nearest, elsewhere(pixel, nearest, pixels), distance)
+    level = to_bytes((distance / how.metres_per_level).clamp_(1, 255))
+    frame = torch.zeros((pixels + 1, 3), dtype=torch.uint8, device=pixel.device)
     frame.index_copy_(0, pixel, level[:, None].expand(-1, 3))
-    frame = frame.view(height, width, 3)
+    frame = frame[:pixels].view(height, width, 3)
     if how.densify_px:
         frame = _densified(frame, how.densify_px)
     return frame, point_index.view(height, width)
@@ -107,6 +121,7 @@ def carry_back(view: PointsInView, labels: Tensor, unlabelled: int) -> Tensor:
     cannot see get ``unlabelled``.
     """
     height, width = view.size
-    row, column = view.pixel // width, view.pixel % width
+    pixel = view.pixel.clamp(max=height * width - 1)
+    row, column = pixel // width, pixel % width
     row, column = row * labels.shape[0] // height, column * labels.shape[1] // width
     return labels[row, column].masked_fill(~view.visible, unlabelled)

@@ -25,13 +25,12 @@ floating, which is exact to 0.05 %: far below the noise of any sensor, and a thi
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from memorysam_core.frames.arrays import divided, elsewhere, known, number, on_host
 from memorysam_core.frames.camera import Camera
+from memorysam_core.frames.sliding import slide
 
 _CLOSE_GAPS = (2.4, 3.5)
 """Height and width of the closing's window, in gaps between returns."""
@@ -44,6 +43,8 @@ _RANGE_NOISE = 0.04
 """Part of the distance within which two returns count as one surface."""
 _CELLS_PER_GAP = 5
 """Resolution of the grid on which the closing is computed."""
+_MOST_CELLS, _MOST_REACH = 16, 4
+"""Bounds of the closing's radius and of the reach in cells, of which a gap has less than 10."""
 _GAP_QUANTILE = 0.9
 _SAME_RING_PX = 3
 """Returns closer than this in the vertical may be of one ring, which is bent in the image."""
@@ -54,55 +55,85 @@ _NEAREST = 32767
 
 
 def visible(
-    xyz: Tensor, row: Tensor, column: Tensor, camera: Camera, lidar_in_camera: Tensor
+    xyz: Tensor,
+    row: Tensor,
+    column: Tensor,
+    inside: Tensor,
+    camera: Camera,
+    lidar_in_camera: Tensor,
 ) -> Tensor:
     """For each point whether the camera can see it, bool ``(K,)``.
 
-    ``xyz`` ``(K, 3)`` are points in the camera's optical frame that fall in its image, ``row`` and
-    ``column`` ``(K,)`` their pixels, int32, ``lidar_in_camera`` ``(3,)`` the place of the LiDAR.
+    ``xyz`` ``(K, 3)`` are points in the camera's optical frame, of which those that are ``inside``
+    ``(K,)`` its image count, ``row`` and ``column`` ``(K,)`` their pixels, int32 (0 of the others),
+    ``lidar_in_camera`` ``(3,)`` the place of the LiDAR.
     """
     if len(row) == 0:
-        return torch.ones_like(row, dtype=torch.bool)
+        return inside
     # Planes are affine in 1 / z in all but fisheye images, where z goes to 0 within the image.
     distance = xyz.norm(dim=1) if camera.model == "equidistant" else xyz[:, 2]
     nearness = distance.reciprocal()
-    gaps = _gaps(row, column, camera)
-    cells = [max(1, gap // _CELLS_PER_GAP) for gap in gaps]
-    radius = [
-        max(1, round(c * g / s / 2)) for c, g, s in zip(_CLOSE_GAPS, gaps, cells, strict=True)
-    ]
-    reach = [
-        min(round(c * g / s), r)
-        for c, g, s, r in zip(_REACH_GAPS, gaps, cells, radius, strict=True)
-    ]
-    closed, reaching = _surfaces(nearness, row, column, cells, radius, reach)
+    cells, radius, reach = _windows(_gaps(row, column, inside, camera))
+    closed, reaching = _surfaces(nearness, row, column, inside, camera, cells, radius, reach)
 
     margin = _PARALLAX_PX / _parallax(row, column, camera, lidar_in_camera)
-    slope = max((reach[0] + 1) * cells[0] / camera.fy, (reach[1] + 1) * cells[1] / camera.fx)
+    reach_px = (reach + 1) * cells
+    slope = number(torch.maximum(reach_px[0] / camera.fy, reach_px[1] / camera.fx))
     covering = torch.maximum(
         closed * (1 - _RANGE_NOISE) - margin,
         reaching * (1 - _RANGE_NOISE) - margin.clamp(min=slope / _NEAREST_PLANE_M),
     )
-    return nearness >= covering
+    return (nearness >= covering) & inside
+
+
+def _windows(gaps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of gaps ``(2,)`` in pixels: the size of a cell in pixels, the closing's radius in cells, and
+    how far surfaces reach, in cells; int64 ``(2,)`` each, vertically and horizontally.
+    """
+    cells = (gaps // _CELLS_PER_GAP).clamp(min=1)
+    gaps_in_cells = gaps.double() / cells
+    radius = [gap * (close / 2) for gap, close in zip(gaps_in_cells, _CLOSE_GAPS, strict=True)]
+    reach = [gap * part for gap, part in zip(gaps_in_cells, _REACH_GAPS, strict=True)]
+    radius_cells = torch.stack(radius).round_().long().clamp_(1, _MOST_CELLS)
+    return cells, radius_cells, torch.stack(reach).round_().long().clamp_(max=radius_cells)
 
 
 def _surfaces(
-    nearness: Tensor, row: Tensor, column: Tensor,
-    cells: list[int], radius: list[int], reach: list[int],
+    nearness: Tensor, row: Tensor, column: Tensor, inside: Tensor, camera: Camera,
+    cells: Tensor, radius: Tensor, reach: Tensor,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Nearness of what covers each point: between returns, and with surfaces reaching past them."""
-    i, j = (row - row.min()) // cells[0], (column - column.min()) // cells[1]
-    height, width = int(i.max()) + 1, int(j.max()) + 1
+    i, last_i = _from_first(row, inside, cells[0])
+    j, last_j = _from_first(column, inside, cells[1])
+    height, width = known(last_i + 1, camera.height), known(last_j + 1, camera.width)
     cell = (i * width + j).long()
-    nearest = torch.zeros(height * width, dtype=torch.int16, device=cell.device)
-    nearest.scatter_reduce_(0, cell, _short(nearness), "amax")
-    widened = _slide(nearest.view(height, width), radius, torch.maximum, 0)
-    less = [r - e for r, e in zip(radius, reach, strict=True)]
-    reaching = _slide(widened, less, torch.minimum, _NEAREST)
-    closed = _slide(reaching, reach, torch.minimum, _NEAREST)
+    nearest = torch.zeros(height * width + 1, dtype=torch.int16, device=cell.device)
+    nearest.scatter_reduce_(0, elsewhere(cell, inside, height * width), _short(nearness), "amax")
+    nearest = nearest[:-1].view(height, width)
+
+    beside = None
+    if not on_host(nearest):  # the grid is as large as it may be, and its rest is no empty cell
+        below = torch.arange(height, device=cell.device) > last_i
+        beside = below[:, None] | (torch.arange(width, device=cell.device) > last_j)
+
+    def narrowed(image: Tensor, by: Tensor, most: int) -> Tensor:
+        image = image if beside is None else image.masked_fill(beside, _NEAREST)
+        return slide(image, by, most, torch.minimum, _NEAREST)
+
+    widened = slide(nearest, radius, _MOST_CELLS, torch.maximum, 0)
+    reaching = narrowed(widened, radius - reach, _MOST_CELLS)
+    closed = narrowed(reaching, reach, _MOST_REACH)
+    cell = elsewhere(cell, inside, 0)
     return _long(closed.view(-1).index_select(0, cell)), _long(
         reaching.view(-1).index_select(0, cell)
     )
+
+
+def _from_first(place: Tensor, inside: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """Cells of rows or columns, counted from the first that is inside, int32; and the last."""
+    first = elsewhere(place, inside, torch.iinfo(torch.int32).max).amin()
+    cells = divided(place - first, cell)
+    return cells, elsewhere(cells, inside, 0).amax()
 
 
 def _short(nearness: Tensor) -> Tensor:
@@ -129,46 +160,38 @@ def _parallax(row: Tensor, column: Tensor, camera: Camera, lidar_in_camera: Tens
     return (across * across + down * down).sqrt().clamp(min=1e-6)
 
 
-def _gaps(row: Tensor, column: Tensor, camera: Camera) -> tuple[int, int]:
-    """Pixels from a return to the next one below it and to the next one beside it, mostly."""
+def _gaps(row: Tensor, column: Tensor, inside: Tensor, camera: Camera) -> Tensor:
+    """Pixels from a return to the next one below it and to the next one beside it, mostly; int64
+    ``(2,)``.
+    """
     strip = max(2, camera.width // 128)
-    below = _next_occupied(column // strip, row, camera.height, _SAME_RING_PX)
-    vertical = _quantile(below, camera.height // 8)
-    band = max(_SAME_RING_PX, vertical)
-    beside = _next_occupied(row // band, column, camera.width, 1)
-    return max(vertical, _SAME_RING_PX), _quantile(beside, camera.width // 8)
+    strips = camera.width // strip + 1
+    below = _next_occupied(
+        divided(column, strip), row, inside, strips, camera.height, _SAME_RING_PX
+    )
+    vertical = _quantile(below, inside, camera.height // 8).clamp(min=_SAME_RING_PX)
+    bands = known(camera.height // vertical, camera.height // _SAME_RING_PX) + 1
+    beside = _next_occupied(divided(row, vertical), column, inside, bands, camera.width, 1)
+    return torch.stack((vertical, _quantile(beside, inside, camera.width // 8)))
 
 
-def _next_occupied(line: Tensor, place: Tensor, places: int, skip: int) -> Tensor:
+def _next_occupied(
+    line: Tensor, place: Tensor, inside: Tensor, lines: int, places: int, skip: int
+) -> Tensor:
     """How far along its line the next point is, at least ``skip`` on; large where there is none."""
     length = places + skip
-    lines = int(line.max()) + 1
-    # Places run backwards, so that a running minimum looks ahead.
-    slot = (line * length + (places - 1 - place)).long()
-    following = torch.full((lines * length,), 4 * places, dtype=torch.int32, device=line.device)
-    following.scatter_(0, slot + skip, place)
-    following = following.view(lines, length).cummin(1).values.view(-1)
+    # Places run backwards, so that a running minimum looks ahead. One more line takes the others.
+    slot = (elsewhere(line, inside, lines) * length + (places - 1 - place)).long()
+    shape = (lines + 1, length)
+    following = torch.full(shape, 4 * places, dtype=torch.int32, device=line.device)
+    following.view(-1).scatter_(0, slot + skip, place)
+    following = following.cummin(1).values.view(-1)
     return following.index_select(0, slot) - place
 
 
-def _quantile(gap: Tensor, limit: int) -> int:
+def _quantile(gap: Tensor, inside: Tensor, limit: int) -> Tensor:
     """The gap that most stay within, of those up to ``limit``; 1 where there are none."""
-    counts = torch.bincount(gap.clamp(max=limit + 1), minlength=limit + 2)
-    running = counts[: limit + 1].cumsum(0)
-    return max(1, int(torch.searchsorted(running, (running[-1] * _GAP_QUANTILE).ceil())))
-
-
-def _slide(
-    image: Tensor, radius: list[int], combine: Callable[[Tensor, Tensor], Tensor], outside: int
-) -> Tensor:
-    """Maximum or minimum over ``2 * radius + 1`` cells each way around each cell, by doubling."""
-    r, s = radius
-    padded = functional.pad(image, (s, s, r, r), value=outside)
-    for dim, length in ((0, 2 * r + 1), (1, 2 * s + 1)):
-        done = 1
-        while done < length:
-            shift = min(done, length - done)
-            count = padded.shape[dim] - shift
-            padded = combine(padded.narrow(dim, 0, count), padded.narrow(dim, shift, count))
-            done += shift
-    return padded
+    bins = elsewhere(gap.clamp(max=limit + 1), inside, limit + 1).long()
+    counts = torch.zeros(limit + 2, dtype=torch.int64, device=gap.device)
+    running = counts.scatter_add_(0, bins, torch.ones_like(bins))[: limit + 1].cumsum(0)
+    return torch.searchsorted(running, (running[-1] * _GAP_QUANTILE).ceil().long()).clamp(min=1)

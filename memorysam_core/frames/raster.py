@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from memorysam_core.frames.arrays import indices_where
+from memorysam_core.frames.arrays import elsewhere, on_host, where_true
 
 _INFINITY = 0x7F800000
 """The bits of a float32 infinity."""
@@ -16,20 +16,20 @@ def nearest_in_pixel(
 ) -> tuple[Tensor, Tensor]:
     """Which points are the nearest of their pixel, and the image of these.
 
-    ``pixel`` ``(N,)`` is each point's flat pixel below ``pixels``, int64; ``distance`` ``(N,)`` is
-    float32 from 0; ``index`` ``(N,)`` is what to note in the image. Gives places in these, int64
-    ``(M,)``, rising, and each pixel's index, int32 ``(pixels,)``, -1 for none. Points at the very
-    same distance in one pixel are all given, and any of them is noted.
+    ``pixel`` ``(N,)`` is each point's flat pixel, int64, of which ``pixels`` is outside of the
+    image; ``distance`` ``(N,)`` is float32 from 0; ``index`` ``(N,)`` is what to note in the image.
+    Gives bool ``(N,)``, and each pixel's index, int32 ``(pixels,)``, -1 for none. Points at the
+    very same distance in one pixel are all the nearest, and any of them is noted.
     """
     # Bits of positive floats are ordered as the floats are. The image of indices serves as the
     # z-buffer before: every pixel that a point touched has a nearest one, which overwrites it.
     nearness = _INFINITY - distance.view(torch.int32)
-    image = torch.full((pixels,), -1, dtype=torch.int32, device=pixel.device)
+    image = torch.full((pixels + 1,), -1, dtype=torch.int32, device=pixel.device)
     image.scatter_reduce_(0, pixel, nearness, "amax")
-    nearest = indices_where(image.index_select(0, pixel) == nearness)
-    noted = index.index_select(0, nearest).int()
-    image.scatter_(0, pixel.index_select(0, nearest), noted)
-    return nearest, image
+    nearest = image.index_select(0, pixel) == nearness
+    index, pixel = where_true(nearest, index, elsewhere(pixel, nearest, pixels))
+    image.scatter_(0, pixel, index.int())
+    return nearest, image[:pixels]
 
 
 def farthest(pixels: int, device: torch.device) -> Tensor:
@@ -44,7 +44,7 @@ def keep_nearest(depth: Tensor, pixel: Tensor, z: Tensor) -> None:
 
 def paint(frame: Tensor, channel: int, level: Tensor) -> None:
     """Writes levels ``(H, W)`` into a channel of a frame ``(H, W, 3)``."""
-    if frame.device.type == "cpu":  # NumPy again is quicker
+    if on_host(frame):  # NumPy again is quicker
         frame.numpy()[..., channel] = level.numpy()
     else:
         frame[..., channel] = level

@@ -91,6 +91,34 @@ def test_depth_of_another_camera_fills_the_colour_camera(depth_camera):
     assert np.isfinite(got[30:60, 40:-40]).all()
 
 
+@pytest.mark.parametrize(
+    ("depth_camera", "place"),
+    [
+        (Camera(320, 240, 200.0, 200.0, 160.0, 120.0), (0.0, 0.0, -1.6)),
+        (Camera(320, 240, 400.0, 400.0, 160.0, 120.0), (0.0, 0.0, -2.2)),
+        (Camera(320, 240, 200.0, 200.0, 160.0, 120.0), (0.0, 0.75, 0.0)),
+        (Camera(320, 240, 200.0, 200.0, 160.0, 120.0, "equidistant"), (0.1, 0.0, -1.2)),
+    ],
+    ids=["behind", "far behind, finer", "close above the floor", "fisheye behind"],
+)
+def test_what_the_colour_camera_sees_from_nearer_has_no_holes(depth_camera, place):
+    """Near the camera, and where it looks down on what the depth camera sees at a grazing angle."""
+    camera_from_depth = np.eye(4)
+    camera_from_depth[:3, 3] = place
+    metres = scene(depth_camera, camera_from_depth).astype(np.float32)
+    got = depth.register(DepthReading(metres, depth_camera, camera_from_depth), COLOUR).numpy()
+    # What the depth camera sees of it: the box, and the floor between them.
+    truth = scene(COLOUR, np.eye(4))
+    seen = COLOUR.rays() * truth[..., None] - place
+    uv, inside = depth_camera.project(seen.reshape(-1, 3))
+    column, row = np.where(inside[:, None], uv, 0).astype(int).T
+    inside &= np.abs(metres[row, column] - seen[..., 2].ravel()) < 0.05 * seen[..., 2].ravel()
+    inside = inside.reshape(truth.shape)
+    assert inside.mean() > 0.2
+    assert np.isfinite(got)[inside].mean() > 0.995
+    assert (np.abs(got - truth) < 0.05 * truth)[inside].mean() > 0.97
+
+
 def test_the_nearer_surface_wins():
     depth_camera = Camera(64, 48, 40.0, 40.0, 32.0, 24.0)
     metres = np.full((48, 64), 10.0, np.float32)
