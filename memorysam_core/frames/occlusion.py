@@ -32,9 +32,9 @@ from memorysam_core.frames.arrays import divided, elsewhere, known, number, on_h
 from memorysam_core.frames.camera import Camera
 from memorysam_core.frames.sliding import slide
 
-_CLOSE_GAPS = (2.4, 3.5)
+_CLOSE_GAPS = (2.4, 3.0)
 """Height and width of the closing's window, in gaps between returns."""
-_REACH_GAPS = (0.4, 0.4)
+_REACH_GAPS = (0.3, 0.4)
 """How far a surface reaches past its last return, in gaps, vertically and horizontally."""
 _NEAREST_PLANE_M = 1.0
 """Planes that pass the camera at this distance or farther do not hide themselves."""
@@ -43,7 +43,7 @@ _RANGE_NOISE = 0.04
 """Part of the distance within which two returns count as one surface."""
 _CELLS_PER_GAP = 5
 """Resolution of the grid on which the closing is computed."""
-_MOST_CELLS, _MOST_REACH = 16, 4
+_MOST_CELLS, _MOST_REACH = 14, 4
 """Bounds of the closing's radius and of the reach in cells, of which a gap has less than 10."""
 _GAP_QUANTILE = 0.9
 _SAME_RING_PX = 3

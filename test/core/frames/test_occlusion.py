@@ -45,7 +45,7 @@ def test_most_occluded_points_go_and_most_visible_ones_stay(streets, sensor, tra
     occluded, removed, lost = results.mean(0)
     assert occluded > 0.05
     assert removed >= 0.9
-    assert lost <= 0.025
+    assert lost <= 0.02
 
 
 def test_sensors_in_one_place_hide_nothing_from_each_other(streets):
@@ -83,8 +83,8 @@ def test_a_camera_turned_on_its_side_sees_the_same(streets):
     turn = np.array([[0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
     view = lidar.look(PointsReading(scan.xyz, turn @ scan.camera_from_lidar), front_camera())
     occluded, removed = scan.occluded[view.index.numpy()], ~view.visible.numpy()
-    assert removed[occluded].mean() > 0.85
-    assert removed[~occluded].mean() < 0.025
+    assert removed[occluded].mean() >= 0.9
+    assert removed[~occluded].mean() <= 0.02
 
 
 def test_order_of_the_points_does_not_matter(streets):
