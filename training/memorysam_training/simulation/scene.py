@@ -55,7 +55,7 @@ class Hits:
     def uv(self) -> np.ndarray:
         """Texture coordinates, metres, float32 ``(2, N)``."""
         edges = self._scene.uv.take(self.triangle, 1)
-        u, v = self._within.T
+        u, v = np.ascontiguousarray(self._within.T)
         return edges[:2] + u * edges[2:4] + v * edges[4:]
 
     @functools.cached_property
