@@ -2,9 +2,10 @@
 
     ros2 launch memorysam_ros replay.launch.py bag:=drive checkpoint:=FILE image:=/front/image_raw
 
-Everything runs on the bag's clock and ends with the bag. With truth:=TOPIC, the labels are compared
-with those in the bag (`memorysam score`), and a report is written at the end. All arguments of
-segment.launch.py are accepted, too; `--show-args` lists them.
+Everything runs on the bag's clock. The bag begins when the node is active, and all ends with it.
+With truth:=TOPIC, the labels are compared with those in the bag (`memorysam score`), and a report
+is written at the end. All arguments of segment.launch.py are accepted, too; `--show-args` lists
+them.
 """
 
 from collections.abc import Callable
@@ -21,11 +22,12 @@ from launch.actions import (
 )
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
+from launch.events.process import ProcessExited
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from launch import LaunchContext, LaunchDescription
+from launch import Action, LaunchContext, LaunchDescription
 
 HERE = Path(__file__).parent
 OVERRIDES = HERE.parent / "config" / "rosbag2_qos_overrides.yaml"
@@ -65,10 +67,23 @@ def value_in(context: LaunchContext) -> Callable[[str], str]:
     return lambda name: LaunchConfiguration(name).perform(context)
 
 
+def node_name(value: Callable[[str], str]) -> str:
+    """The full name of segment_node."""
+    return f"/{value('namespace').strip('/')}/segment_node".replace("//", "/")
+
+
 def player(context: LaunchContext) -> list:
-    """`ros2 bag play`, with whose end all else ends, soon after."""
+    """`ros2 bag play` once the node is active, with whose end all else ends, soon after."""
     value = value_in(context)
+    # Asked, not heard: a transition is told once, maybe before anybody has discovered who tells it.
+    ready = Node(
+        package="memorysam_ros",
+        executable="memorysam",
+        arguments=["ready", node_name(value)],
+        output="screen",
+    )
     words = ["ros2", "bag", "play", value("bag"), "--clock", "100", "--rate", value("rate")]
+    # The delay is for the player and the node to discover each other.
     words += ["--start-offset", value("start"), "--delay", "3"]
     words += ["--qos-profile-overrides-path", str(OVERRIDES)]
     if value("loop") == "true":
@@ -77,7 +92,22 @@ def player(context: LaunchContext) -> list:
     over = EmitEvent(event=Shutdown(reason="the bag is over"))
     # The last image is still being labelled.
     ending = TimerAction(period=2.0, actions=[over])
-    return [play, RegisterEventHandler(OnProcessExit(target_action=play, on_exit=[ending]))]
+
+    def begin(event: ProcessExited, _: LaunchContext) -> Action | None:
+        return play if event.returncode == 0 else None
+
+    return [
+        RegisterEventHandler(OnProcessExit(target_action=ready, on_exit=begin)),
+        RegisterEventHandler(OnProcessExit(target_action=play, on_exit=[ending])),
+        RegisterEventHandler(OnProcessExit(on_exit=without_node)),
+        ready,
+    ]
+
+
+def without_node(event: ProcessExited, _: LaunchContext) -> Action | None:
+    """Without the node there is nothing to play to."""
+    is_node = event.process_name.startswith("segment_node")
+    return EmitEvent(event=Shutdown(reason="segment_node ended")) if is_node else None
 
 
 def evaluator(context: LaunchContext) -> list:
@@ -87,9 +117,8 @@ def evaluator(context: LaunchContext) -> list:
         return []
     if not value("checkpoint") or value("loop") == "true":
         raise ValueError("truth needs checkpoint:=FILE, and loop:=false for an end to report at")
-    node = f"{value('namespace').strip('/')}/segment_node".lstrip("/")
     words = ["score", value("checkpoint"), value("bag"), "--labels", value("truth")]
-    words += ["--node", f"/{node}", "--rate", value("rate"), "--start", value("start")]
+    words += ["--node", node_name(value), "--rate", value("rate"), "--start", value("start")]
     if not value("image").startswith("~"):
         words += ["--image", value("image")]
     if value("scores"):

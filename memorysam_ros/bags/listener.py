@@ -23,9 +23,10 @@ _POLL_S = 0.1
 class Listener:
     """Subscriptions to the node's labels, to what its model saw, and to its diagnostics."""
 
-    def __init__(self, node: Node, name: str, accountant: Accountant) -> None:
-        """``name`` is the other node's, with its namespace."""
+    def __init__(self, node: Node, name: str, accountant: Accountant, rate: float = 1.0) -> None:
+        """``name`` is the full name of the other node; the bag is played at ``rate``."""
         self._node, self._accountant = node, accountant
+        self._slowed = min(1.0, rate)
         self._name = name.lstrip("/")
         self._heard_s: float | None = None
         self._statuses: dict[str, Any] = {}
@@ -41,7 +42,10 @@ class Listener:
         return tuple(entry(status) for status in self._statuses.values())
 
     def run(self, stopped: threading.Event, idle_s: float) -> None:
-        """Listens until the event is set, or until there has been silence after the labels."""
+        """Listens until the event is set, or until there has been silence after the labels.
+
+        In seconds of the bag where it is played slowly: then labels come that much more rarely.
+        """
         executor = SingleThreadedExecutor()
         executor.add_node(self._node)
         try:
@@ -51,7 +55,9 @@ class Listener:
             executor.shutdown()
 
     def _silence_s(self) -> float:
-        return 0.0 if self._heard_s is None else time.monotonic() - self._heard_s
+        # The bag's own clock stops with the bag, hence it cannot tell.
+        silent_s = 0.0 if self._heard_s is None else time.monotonic() - self._heard_s
+        return silent_s * self._slowed
 
     def _on_labels(self, message: Image) -> None:
         self._heard_s = time.monotonic()

@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         node = stack.enter_context(ros_session("memorysam_score", args.ros_args))
         # From here on, Ctrl-C means that it is enough, not that nothing is wanted.
         stopped = stack.enter_context(interruptible())
-        listener = Listener(node, args.node.rstrip("/"), accountant)
+        listener = Listener(node, args.node.rstrip("/"), accountant, args.rate)
         print(f"listening to {args.node}; Ctrl-C ends it", flush=True)
         listener.run(stopped, args.idle)
         account = accountant.finish()

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 MODULES = {
-    "launch": ("LaunchContext", "LaunchDescription"),
+    "launch": ("Action", "LaunchContext", "LaunchDescription"),
     "launch.actions": (
         "DeclareLaunchArgument", "EmitEvent", "ExecuteProcess", "IncludeLaunchDescription",
         "OpaqueFunction", "RegisterEventHandler", "SetEnvironmentVariable", "TimerAction",
     ),
     "launch.event_handlers": ("OnProcessExit",),
     "launch.events": ("Shutdown",),
+    "launch.events.process": ("ProcessExited",),
     "launch.launch_description_sources": ("PythonLaunchDescriptionSource",),
     "launch.substitutions": ("EnvironmentVariable", "LaunchConfiguration"),
     "launch_ros": (),

@@ -1,12 +1,15 @@
 """launch/replay.launch.py, run under a stand-in of the launch system."""
 
 import argparse
+import types
+from pathlib import Path
 
 import pytest
 from launch_standin import load_launch_file
 
 from memorysam_ros.commands import score
 
+EXECUTABLES = Path(__file__).resolve().parents[3] / "resource" / "executables"
 ELSEWHERE = {"checkpoint": "m.safetensors", "namespace": "", "image": "~/input/image"}
 """Arguments that segment.launch.py declares."""
 
@@ -21,18 +24,43 @@ def context(launch_file, **given: str) -> dict[str, str]:
     return {**defaults, **ELSEWHERE, "bag": "drive", **given}
 
 
-def test_the_bag_is_played_with_its_clock_and_ends_it_all(launch_file):
-    play, handler = launch_file.player(context(launch_file, rate="0.5", start="3", loop="true"))
+def handlers(actions) -> dict:
+    """What is done, by the action whose end is waited for."""
+    found = [a.args[0].options for a in actions if type(a).__name__ == "RegisterEventHandler"]
+    return {options.get("target_action"): options["on_exit"] for options in found}
+
+
+def exited(status: int, name: str = "memorysam-2") -> types.SimpleNamespace:
+    return types.SimpleNamespace(returncode=status, process_name=name)
+
+
+def test_the_bag_is_played_with_its_clock_when_the_node_is_active(launch_file):
+    given = context(launch_file, rate="0.5", start="3", loop="true", namespace="robot")
+    actions = launch_file.player(given)
+    (ready,) = (a for a in actions if type(a).__name__ == "Node")
+    assert not [a for a in actions if type(a).__name__ == "ExecuteProcess"]  # not at once
+    assert ready.options["arguments"] == ["ready", "/robot/segment_node"]
+    assert ready.options["executable"] in {p.name for p in EXECUTABLES.iterdir()}
+    play = handlers(actions)[ready](exited(0), given)
     words = play.options["cmd"]
     assert words[:4] == ["ros2", "bag", "play", "drive"]
     options = dict(zip(words[4:-1:2], words[5::2], strict=False))
     assert (options["--rate"], options["--start-offset"]) == ("0.5", "3")
     assert "--loop" in words and "--clock" in words
-    (exit_handler,) = handler.args
-    assert exit_handler.options["target_action"] is play
-    (timer,) = exit_handler.options["on_exit"]
-    assert type(timer.options["actions"][0]).__name__ == "EmitEvent"
     assert launch_file.OVERRIDES.is_file()
+
+
+def test_all_ends_with_the_bag_and_with_the_node(launch_file):
+    given = context(launch_file)
+    found = handlers(launch_file.player(given))
+    ready, play, _ = found
+    (timer,) = found[play]
+    assert type(timer.options["actions"][0]).__name__ == "EmitEvent"
+    assert found[ready](exited(0), given) is play
+    assert found[ready](exited(2), given) is None
+    assert found[None](exited(0), given) is None
+    over = found[None](exited(1, "segment_node-1"), given)
+    assert over.options["event"].options["reason"] == "segment_node ended"
 
 
 def test_truth_starts_the_evaluator_with_words_that_it_understands(launch_file):
