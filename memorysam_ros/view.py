@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,9 +19,15 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from memorysam_ros.bags.types import typestore
 from memorysam_ros.conversions.outputs import ros_class
+from memorysam_ros.view_level import Level
 
 _DEPTH = 10
 _POLL_S = 0.2
+_TELL_S = 1.0
+"""How often late viewers are told of level cameras."""
+_TRANSFORMS = ("/tf", "/tf_static")
+_OPTICAL = ("/output/points", "/output/organized_points")
+"""Ends of topics whose clouds are in the camera's optical frame."""
 _NOT_UNLESS_NAMED = ("/rosout", "/parameter_events")
 _BACKLOG = 64
 """Messages that wait for a slow client before the oldest go; images are large."""
@@ -30,17 +36,26 @@ _BACKLOG = 64
 class View:
     """A Foxglove server for the topics of a graph."""
 
-    def __init__(self, node: Node, host: str, port: int, topics: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        node: Node,
+        host: str,
+        port: int,
+        topics: Collection[str] = (),
+        on_skipped: Callable[[str, str], object] = lambda topic, msgtype: None,
+    ) -> None:
         """``topics`` are all by default, but for ROS's own logs; port 0 takes a free one.
 
-        Raises OSError where the address cannot be served on.
+        ``on_skipped`` is called for each topic whose type is not known here, with that type. Raises
+        OSError where the address cannot be served on.
         """
-        self._node, self._wanted = node, set(topics)
+        self._node, self._wanted, self._on_skipped = node, set(topics), on_skipped
         self._context = foxglove.Context()
         self._channels: dict[str, tuple[str, foxglove.Channel]] = {}
         self._subscriptions: dict[str, Any] = {}
-        self.skipped: dict[str, str] = {}
-        """Topics whose type is not known here, and the type."""
+        self._skipped: set[str] = set()
+        self._level: Level | None = None
+        self._told_s = 0.0
         try:
             self._server = foxglove.start_server(
                 name="memorysam",
@@ -83,8 +98,9 @@ class View:
     def refresh(self) -> None:
         """Offers topics that are new, listens to what is watched and to nothing else."""
         for name, types in self._node.get_topic_names_and_types():
-            if name not in self._channels and name not in self.skipped and self._is_wanted(name):
+            if name not in self._channels and name not in self._skipped and self._is_wanted(name):
                 self._offer(name, types[0])
+        self._stand_upright()
         for name, (msgtype, channel) in self._channels.items():
             watched = channel.has_sinks()
             if watched and name not in self._subscriptions:
@@ -96,6 +112,19 @@ class View:
         """Says goodbye to all clients."""
         self._server.stop()
 
+    def _stand_upright(self) -> None:
+        """Cameras are taken to be level as long as no transforms can be offered."""
+        if any(topic in self._channels for topic in _TRANSFORMS):
+            if self._level is not None:
+                self._level.close()
+                self._level = None
+            return
+        if self._level is None:
+            self._level = Level(self._context)
+        if time.monotonic() - self._told_s > _TELL_S:
+            self._told_s = time.monotonic()
+            self._level.tell()
+
     def _is_wanted(self, name: str) -> bool:
         return name in self._wanted if self._wanted else name not in _NOT_UNLESS_NAMED
 
@@ -104,7 +133,8 @@ class View:
             ros_class(msgtype)
             definition, _ = typestore().generate_msgdef(msgtype, ros_version=2)
         except (ModuleNotFoundError, AttributeError, KeyError):
-            self.skipped[name] = msgtype
+            self._skipped.add(name)
+            self._on_skipped(name, msgtype)
             return
         schema = foxglove.Schema(name=msgtype, encoding="ros2msg", data=definition.encode())
         channel = foxglove.Channel(
@@ -124,15 +154,21 @@ class View:
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
             durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
         )
+
+        def hear(data: bytes) -> None:
+            if self._level is not None and name.endswith(_OPTICAL):
+                self._level.heard(data)
+            channel.log(data)
+
         self._subscriptions[name] = self._node.create_subscription(
-            ros_class(msgtype), name, channel.log, profile, raw=True
+            ros_class(msgtype), name, hear, profile, raw=True
         )
 
 
 @contextmanager
-def serving(node: Node, host: str, port: int, topics: Collection[str] = ()) -> Iterator[View]:
-    """A view, closed at the end."""
-    view = View(node, host, port, topics)
+def serving(*args: Any, **options: Any) -> Iterator[View]:
+    """A view, closed at the end; the arguments are those of :class:`View`."""
+    view = View(*args, **options)
     try:
         yield view
     finally:

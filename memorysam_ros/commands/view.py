@@ -41,13 +41,13 @@ def run(args: argparse.Namespace) -> int:
     with (
         contextlib.suppress(KeyboardInterrupt),  # how it is meant to end
         ros_session("memorysam_view", args.ros_args) as node,
-        serving(node, args.host, args.port, args.topics) as view,
+        serving(node, args.host, args.port, args.topics, _say_skipped) as view,
     ):
         print(f"serving on ws://{args.host}:{view.port}; Ctrl-C ends it")
         print(f"layout: {shared_file(_LAYOUT)}", flush=True)
-        try:
-            view.run()
-        finally:
-            for name, kind in view.skipped.items():
-                print(f"memorysam view: {name} is left out: {kind} is not known", file=sys.stderr)
+        view.run()
     return 0
+
+
+def _say_skipped(topic: str, msgtype: str) -> None:
+    print(f"memorysam view: {topic} is left out: {msgtype} is not known", file=sys.stderr)

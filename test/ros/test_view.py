@@ -23,6 +23,8 @@ from rclpy.serialization import serialize_message
 from scene import message_at
 from sensor_msgs.msg import Image, PointCloud2
 
+from memorysam_ros import conversions, view_level
+from memorysam_ros import view as view_module
 from memorysam_ros.bags.types import typestore
 from memorysam_ros.result import TOPICS
 from memorysam_ros.view import View
@@ -46,7 +48,9 @@ def graph(monkeypatch):
     robot = rclpy.create_node("robot", context=context)
     rclpy.init()
     viewer = rclpy.create_node("viewer")
-    view = View(viewer, "127.0.0.1", 0)
+    skipped = []
+    view = View(viewer, "127.0.0.1", 0, (), lambda *topic: skipped.append(topic))
+    view.told_skipped = skipped
     stop = threading.Event()
     thread = threading.Thread(target=view.run, args=(stop,))
     thread.start()
@@ -108,6 +112,47 @@ def test_a_latched_topic_reaches_who_comes_later(graph):
     client = FoxgloveClient(view.port)
     client.subscribe("/latched", 5)
     assert client.message()[0] == 5
+    client.close()
+
+
+def test_topics_of_unknown_types_are_told_when_they_are_found(graph, monkeypatch):
+    robot, view = graph
+    known = view_module.ros_class
+
+    def without_clouds(msgtype):
+        if msgtype == "sensor_msgs/msg/PointCloud2":
+            raise ModuleNotFoundError
+        return known(msgtype)
+
+    monkeypatch.setattr(view_module, "ros_class", without_clouds)
+    publishers = [robot.create_publisher(PointCloud2, "/cloud", 10) for _ in range(2)]
+    wait(lambda: view.told_skipped)
+    time.sleep(0.5)
+    assert view.told_skipped == [("/cloud", "sensor_msgs/msg/PointCloud2")]
+    assert publishers and "/cloud" not in view.topics
+
+
+def test_without_transforms_the_camera_is_taken_to_be_level(graph):
+    robot, view = graph
+    topic = "/segment_node/output/points"
+    publisher = robot.create_publisher(PointCloud2, topic, 10)
+    client = FoxgloveClient(view.port)
+    for number, name in enumerate((topic, view_level.TOPIC)):
+        client.subscribe(name, number)
+    wait(publisher.get_subscription_count)
+    cloud = message_at("lidar", STAMP)
+    cloud.header.frame_id = "front_optical"
+    publisher.publish(cloud)
+    received = dict(client.message() for _ in range(2))
+    read = typestore().deserialize_cdr(received[1], "tf2_msgs/msg/TFMessage")
+    (edge,) = (conversions.stamped_transform(t) for t in read.transforms)
+    assert edge.child == "front_optical"
+    forward, right, down = np.eye(3)[[2, 0, 1]]
+    rotated = edge.parent_from_child[:3, :3] @ np.stack([forward, -right, -down], axis=1)
+    np.testing.assert_allclose(rotated, np.eye(3), atol=1e-12)
+    assert client.message()[0] == 1  # once more, for who comes later
+    robot.create_publisher(Image, "/tf", 10)
+    wait(lambda: view._level is None)
     client.close()
 
 
