@@ -71,6 +71,15 @@ def stream() -> np.ndarray:
     return np.array(parts, "<u2")
 
 
+def test_ours_decodes_what_event_camera_py_decodes():
+    pytest.importorskip("event_camera_py")
+    theirs, ours = evt3_decoder(640, 480), Evt3Decoder(640, 480)
+    data = stream()
+    for i in range(0, len(data), 64):
+        expected, events = (d.decode(data[i : i + 64].tobytes()) for d in (theirs, ours))
+        assert as_tuples(events) == as_tuples(expected)
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 64, 1000])
 def test_packets_may_be_cut_between_any_two_words(size):
     data = stream()

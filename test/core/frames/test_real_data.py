@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from memorysam_core.frames import Camera, DepthReading, PointsReading, draw, lidar
-from memorysam_core.frames.evt3 import Evt3Decoder
+from memorysam_core.frames.evt3 import Evt3Decoder, evt3_decoder
 from memorysam_core.labels import DELIVER, IGNORE
 from memorysam_core.representations import LidarRange, LogDepth
 
@@ -78,11 +78,18 @@ def packets(path):
             yield width, height, data[at + 4 : at + 4 + length]
 
 
-def test_every_event_of_the_bag_is_decoded_as_the_reference_has_it(shared_data):
+def installed(width, height):
+    """The decoder of event_camera_py itself."""
+    pytest.importorskip("event_camera_py")
+    return evt3_decoder(width, height)
+
+
+@pytest.mark.parametrize("make", [Evt3Decoder, installed])
+def test_every_event_of_the_bag_is_decoded_as_the_reference_has_it(shared_data, make):
     folder = shared_data / "event_packets" / "test_events_1"
     with np.load(folder / "decoded_events.npz") as reference:
         expected = {name: reference[name] for name in "txyp"}
-    decoder = Evt3Decoder(640, 480)
+    decoder = make(640, 480)
     decoded = []
     for width, height, data in packets(folder / "test_events_1.db3"):
         assert (width, height) == (640, 480)
