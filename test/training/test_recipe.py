@@ -25,7 +25,14 @@ def test_overrides_win_over_the_file_and_the_file_over_defaults(tmp_path):
 def test_round_trip_through_plain_values():
     from memorysam_training import settings
 
-    recipe = Recipe.load(None, ["data.conditions=[night]", "loss.prototypes=paper"])
+    recipe = Recipe.load(
+        None,
+        [
+            "data.conditions=[night]",
+            "loss.prototypes=paper",
+            "data.representations.lidar.metres_per_level=0.5",
+        ],
+    )
     assert settings.build(Recipe, recipe.to_dict()) == recipe
 
 
@@ -42,6 +49,7 @@ def test_round_trip_through_plain_values():
         ("data.size=[60,64]", "not in multiples of 32"),
         ("run.pictures=true", "run.pictures is True; give a value of type int"),
         ("model=nano", "model is 'nano'; give a mapping"),
+        ("data.representations=lidar", "representations is 'lidar'; give a value of type dict"),
         ("seed", "no '='"),
     ],
 )
@@ -59,6 +67,15 @@ def test_what_does_not_fit_is_named(override, message):
         (["optimiser.batch=10"], ["optimiser.batch", "optimiser.batch_per_process"]),
         (["optimiser.epochs=5"], ["optimiser.warmup_epochs", "optimiser.epochs"]),
         (["data.kind=mcubes", "data.conditions=[sun]"], ["data.conditions", "data.kind"]),
+        (["data.representations.lidar=2"], ["data.representations.lidar"]),
+        (
+            ["data.kind=mcubes", "data.representations.nir.note=x"],
+            ["data.representations", "data.kind"],
+        ),
+        (
+            ["data.depth=hha", "data.representations.depth.name=log_depth"],
+            ["data.representations.depth", "data.depth"],
+        ),
         (["augment.scale=[2,1]"], ["augment.scale"]),
         (["augment.early_share=0.5"], ["augment.early_size", "augment.early_share"]),
         (["augment.early_size=[64,64]"], ["augment.early_size", "augment.early_share"]),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from memorysam_training.plan import Plan
+from memorysam_training.recipe import Recipe
 from memorysam_training.schedule import Schedule
+from memorysam_training.session import make_schedule
 
 DELIVER = Schedule(steps_per_epoch=3983 // 16, epochs=200)
 
@@ -23,3 +26,29 @@ def test_never_below_zero_after_the_end():
 
 def test_without_warm_up_it_starts_at_full_rate():
     assert Schedule(100, 3, warmup_epochs=0).factor(0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "samples", "steps"),
+    [
+        ("deliver_published", 3983, 248),
+        ("mcubes_published", 302, 18),
+        ("deliver", 3983, 249),
+        ("mcubes", 302, 19),
+    ],
+)
+def test_schedules_of_the_shipped_recipes(repository, name, samples, steps):
+    """Only the published ones count fewer steps than there are; on MCubeS they end too soon."""
+    recipe = Recipe.load(repository / "config" / f"train_{name}.yaml")
+    plan = Plan(samples, recipe.optimiser.batch, ("image",), 0, 0.0)
+    schedule = make_schedule(recipe, plan)
+    assert schedule.steps_per_epoch == steps and schedule.epochs == recipe.optimiser.epochs
+    last = recipe.optimiser.epochs * plan.steps_per_epoch
+    idle = sum(schedule.factor(step) == 0 for step in range(last))
+    assert idle == (482 if name == "mcubes_published" else 0)
+
+
+def test_the_published_recipe_for_deliver_gives_the_published_rates(repository):
+    recipe = Recipe.load(repository / "config" / "train_deliver_published.yaml")
+    schedule = make_schedule(recipe, Plan(3983, 16, ("image",), 0, 0.0))
+    assert schedule == DELIVER and recipe.optimiser.learning_rate == 6e-4

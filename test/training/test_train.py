@@ -3,66 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
+import shutil
 
 import miniatures
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState
 from safetensors.torch import load_file
+from small_runs import SCRATCH, SMALL, recipe, validations
 
 from memorysam_core.architecture import Architecture
 from memorysam_core.checkpoint import build_model, load_checkpoint, read_header, save_checkpoint
 from memorysam_core.contract import InputContract, deliver_modalities, mcubes_modalities
 from memorysam_core.labels import DELIVER, MCUBES
+from memorysam_training import session
 from memorysam_training import train as training
+from memorysam_training.data.deliver import Deliver
+from memorysam_training.data.samples import DataError
 from memorysam_training.recipe import Recipe
 from memorysam_training.runs import read_metrics
-from memorysam_training.settings import SettingsError
+from memorysam_training.step import TrainingError, take_step
 
-SMALL = [
-    "model.size=nano",
-    "data.size=[64,64]",
-    "optimiser.batch=2",
-    "optimiser.batch_per_process=1",
-    "optimiser.epochs=3",
-    "optimiser.warmup_epochs=1",
-    "run.workers=0",
-    "run.log_every=1",
-    "run.save_every=1",
-    "run.pictures=1",
-    "run.validate_every=1",
-    "augment.early_size=[32,32]",
-    "augment.early_share=0.5",
-]
-SCRATCH = ["model.trainable=full", "model.rank=0", "data.depth=log_depth"]
-
-
-@pytest.fixture(autouse=True)
-def _fresh_engine():
-    """Accelerate keeps one state in a process; every run here wants its own."""
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    return miniatures.deliver(tmp_path_factory.mktemp("data") / "DELIVER", size=(64, 64))
-
-
-def recipe(tree, folder, *overrides):
-    settings = [*SMALL, *SCRATCH, f"data.root={tree}", f"run.folder={folder}", *overrides]
-    return Recipe.load(None, settings)
-
-
-def losses(folder):
-    return [(r["step"], r["loss"]) for r in read_metrics(folder / "metrics.jsonl") if "loss" in r]
+pytestmark = pytest.mark.usefixtures("fresh_engine")
 
 
 def test_a_run_leaves_everything_behind(tree, tmp_path):
@@ -89,43 +50,70 @@ def test_a_run_leaves_everything_behind(tree, tmp_path):
     assert torch.isfinite(model(torch.zeros(1, 1, 3, 64, 64)).logits).all()
 
 
-def test_resume_continues_bit_for_bit(tree, tmp_path, monkeypatch):
-    options = ["loss.prototypes=paper", "optimiser.average=0.9", "robustness.dropout=0.5"]
-    options.append("optimiser.muon_rate=0.02")
-    training.train(recipe(tree, tmp_path / "whole", *options))
+def test_a_loss_that_is_not_finite_ends_the_run_before_it_is_saved(tree, tmp_path, monkeypatch):
+    """At once, and not when the next line of metrics is due."""
 
-    real, calls = training.take_step, []
+    def diverging_step(session, *rest):
+        take_step(session, *rest)
+        if session.progress.step == 2:
+            session.progress.window["loss"] = float("nan")
 
-    def interrupted_step(*args):
-        real(*args)
-        calls.append(1)
-        if len(calls) == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(training, "take_step", interrupted_step)
-    cut = training.train(recipe(tree, tmp_path / "cut", *options))
-    assert not cut.complete and cut.step == 2
-    monkeypatch.setattr(training, "take_step", real)
-    rest = training.train(recipe(tree, tmp_path / "cut", *options), resume=True)
-    assert rest.complete
-
-    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
-    ours, theirs = (
-        load_checkpoint(tmp_path / name / "checkpoints" / "last.safetensors").state
-        for name in ("cut", "whole")
-    )
-    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    monkeypatch.setattr(training, "take_step", diverging_step)
+    with pytest.raises(TrainingError, match="loss is NaN or infinite at step 2"):
+        training.train(recipe(tree, tmp_path, "run.log_every=100"))
+    assert torch.load(tmp_path / "checkpoints" / "last.pt")["progress"]["step"] == 1
 
 
-def test_a_second_run_does_not_overwrite_the_first(tree, tmp_path):
-    settings = ["optimiser.epochs=1", "run.validate_every=1"]
-    training.train(recipe(tree, tmp_path, *settings))
-    with pytest.raises(SettingsError, match="--resume"):
-        training.train(recipe(tree, tmp_path, *settings))
-    with pytest.raises(SettingsError, match="another 'model'"):
-        training.train(recipe(tree, tmp_path, "model.memory_mask=constant"), resume=True)
-    with pytest.raises(SettingsError, match="no .*last.pt to resume"):
-        training.train(recipe(tree, tmp_path / "new"), resume=True)
+@pytest.mark.parametrize("save_every", [1, 100], ids=["checkpoint", "validation"])
+def test_weights_that_are_not_finite_are_never_saved(tree, tmp_path, save_every, monkeypatch):
+    """The loss of the step that broke them was finite."""
+
+    def breaking_step(session, *rest):
+        take_step(session, *rest)
+        next(session.model.parameters()).data[0] = float("nan")
+
+    monkeypatch.setattr(training, "take_step", breaking_step)
+    with pytest.raises(TrainingError, match=f"after step {min(2, save_every)} weights are NaN"):
+        training.train(recipe(tree, tmp_path, f"run.save_every={save_every}"))
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_the_sequence_is_in_the_order_of_the_recipe(tree, tmp_path, monkeypatch):
+    """The contract tells the node the same order that the model was trained in."""
+    seen = []
+
+    def noting_step(session, batches, to_batch):
+        def noted():
+            for batch in batches:
+                seen.extend(draw.modalities for draw in batch.draws)
+                yield batch
+
+        take_step(session, noted(), to_batch)
+
+    monkeypatch.setattr(training, "take_step", noting_step)
+    options = ["data.modalities=[lidar,image]", "robustness.dropout=0", "optimiser.epochs=1"]
+    training.train(recipe(tree, tmp_path, *options))
+    header = read_header(tmp_path / "checkpoints" / "last.safetensors")
+    assert header.contract.names == ("lidar", "image") and set(seen) == {("lidar", "image")}
+
+
+def test_bad_validation_samples_are_left_out_not_counted_twice(tmp_path, caplog):
+    tree = miniatures.deliver(tmp_path / "tree", size=(64, 64))
+    next((tree / "lidar").glob("*/val/*/*.png")).write_text("broken")
+    options = ["optimiser.epochs=1", "data.on_bad_sample=skip"]
+    training.train(recipe(tree, tmp_path / "run", *options))
+    (row,) = validations(tmp_path / "run")
+    assert row["pixels"] == 3 * 64 * 64
+    assert any("bad sample skipped" in message for message in caplog.messages)
+
+
+def test_validation_data_without_a_sensor_is_refused_at_once(tree, tmp_path, monkeypatch):
+    bare = tmp_path / "bare"
+    shutil.copytree(tree, bare, ignore=shutil.ignore_patterns("lidar"))
+    roots = {"train": tree, "val": bare}
+    monkeypatch.setattr(session, "open_data", lambda data, split: Deliver(roots[split], split))
+    with pytest.raises(DataError, match="no modality lidar; it has image, depth, event"):
+        training.train(recipe(tree, tmp_path / "run"))
 
 
 @pytest.mark.parametrize(
@@ -199,44 +187,3 @@ def _as_train_and_val(source, target):
             place.mkdir(parents=True)
             (place / sequence.name).symlink_to(sequence)
     return target
-
-
-@pytest.mark.slow
-def test_ten_kills_leave_no_trace(tree, tmp_path):
-    """Killed ten times at random moments and resumed, a run gives the same metrics and weights."""
-    settings = [*SMALL, *SCRATCH, f"data.root={tree}", "optimiser.epochs=16"]
-    file = tmp_path / "recipe.yaml"
-    file.write_text("name: killed\n")
-    training.train(Recipe.load(file, [*settings, f"run.folder={tmp_path / 'whole'}"]))
-
-    folder = tmp_path / "killed"
-    program = "import sys; from memorysam_core.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", program, "train", str(file), *settings]
-    command.append(f"run.folder={folder}")
-    chance, kills = random.Random(0), 0
-    while True:
-        resume = ["--resume"] if (folder / "checkpoints" / "last.pt").exists() else []
-        process = subprocess.Popen(command + resume, stderr=subprocess.DEVNULL)
-        if kills < 10:
-            _wait_for_steps(process, folder, chance.randint(1, 3))
-            time.sleep(chance.random())
-            if process.poll() is None:
-                process.kill()
-                kills += 1
-            process.wait()
-        elif process.wait() == 0:
-            break
-    assert kills == 10
-    assert losses(folder) == losses(tmp_path / "whole")
-    assert not [p for p in folder.rglob("*.safetensors") if not load_checkpoint(p).state]
-
-
-def _wait_for_steps(process, folder, count):
-    file = folder / "metrics.jsonl"
-    start = file.stat().st_mtime_ns if file.exists() else 0
-    seen = 0
-    while process.poll() is None and seen < count:
-        time.sleep(0.02)
-        now = file.stat().st_mtime_ns if file.exists() else 0
-        seen += now != start
-        start = now

@@ -7,6 +7,8 @@ to come out with gradients ``process_count()`` times too large on each:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -24,6 +26,13 @@ def reduced_sum(values: Tensor) -> Tensor:
         values = values.clone()
         dist.all_reduce(values)
     return values
+
+
+def sums(values: Sequence[float], device: torch.device) -> list[float]:
+    """Of each number the sum over processes; ``device`` is where the processes exchange tensors."""
+    if process_count() == 1:
+        return list(values)
+    return reduced_sum(torch.tensor(values, dtype=torch.float32, device=device)).tolist()
 
 
 def reduced_sum_with_gradient(values: Tensor) -> Tensor:

@@ -27,7 +27,10 @@ class Data:
     modalities: tuple[str, ...] = ()
     """Names in the order of the sequence; empty: all that the data set has."""
     depth: Literal["hha", "log_depth"] = "log_depth"
-    """Which of DELIVER's two depth folders is the modality ``depth``."""
+    """How the modality ``depth`` is drawn; of DELIVER, which of its two folders it is."""
+    representations: dict[str, dict] = field(default_factory=dict)
+    """By modality, a representation's name and parameters where they are not the defaults, such as
+    ``lidar: {metres_per_level: 0.5}``: how bags are drawn, or how pictures have been."""
     label_space: str = ""
     """A built-in label space or a YAML file; empty: the data set's own."""
     conditions: tuple[str, ...] = ()
@@ -45,6 +48,24 @@ class Data:
             raise SettingsError("data.conditions is set, but data.kind mcubes knows no conditions")
         if len(set(self.modalities)) != len(self.modalities):
             raise SettingsError(f"data.modalities names one twice: {', '.join(self.modalities)}")
+        self._check_representations()
+
+    def _check_representations(self) -> None:
+        for name, values in self.representations.items():
+            if not isinstance(values, dict):
+                raise SettingsError(
+                    f"data.representations.{name} is {values!r}; give a mapping of name and "
+                    "parameters"
+                )
+        if self.representations and self.kind == "mcubes":
+            raise SettingsError(
+                "data.representations is set, but data.kind mcubes has frames that come drawn"
+            )
+        drawn = self.representations.get("depth", {}).get("name", self.depth)
+        if drawn != self.depth:
+            raise SettingsError(
+                f"data.representations.depth is {drawn}, but data.depth is {self.depth}; give one"
+            )
 
 
 @dataclass(frozen=True)
@@ -61,7 +82,7 @@ class Model:
     """Rank of LoRA on q and v of the encoder; 0 for none."""
     object_gate: bool = False
     """Overwrite the logits of frames whose object score is not positive, as stock SAM 2 does."""
-    memory_mask: Literal["best_iou", "most_frequent", "confidence", "constant"] = "most_frequent"
+    memory_mask: Literal["best_iou", "most_frequent", "confidence", "constant"] = "confidence"
     """Which mask the memory of a frame is made of."""
     memory: bool = True
     """Off: frames are segmented independently and averaged."""
@@ -211,18 +232,21 @@ class Optimiser:
 
 @dataclass(frozen=True)
 class Run:
-    """How the run is carried out; nothing here changes what is learnt, but seed and precision."""
+    """How the run is carried out; what is learnt depends on seed, precision and schedule alone."""
 
     folder: str = ""
     """Where everything of the run goes; empty: ``runs/<name>``."""
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
+    schedule: Literal["whole", "published"] = "whole"
+    """``whole``: the learning rate falls until the last step; ``published``: it counts samples //
+    batch steps in an epoch, as the released code does, so that the last ones may learn nothing."""
     stored: Literal["fp32", "fp16"] = "fp32"
     """Type of the weights in ``last`` and ``best``; fp16 halves the files."""
     workers: int = 2
     """Processes that read samples; 0 reads in the training process (best with a cache)."""
     gradient_checkpointing: bool = False
-    """Recompute activations of the encoder and the memory attention: less memory, more time."""
+    """Recompute the activations of the encoder, which has most of them: less memory, more time."""
     validate_every: int = 1
     """Epochs between validations; the last epoch is always validated."""
     save_every: int = 200

@@ -41,15 +41,29 @@ class RunFolder:
         if self.is_main:
             self.best_file.parent.mkdir(parents=True, exist_ok=True)
             self.metrics_file.unlink(missing_ok=True)
-            with replacing(self.path / "recipe.yaml") as temporary:
-                temporary.write_text(yaml.safe_dump(recipe.to_dict(), sort_keys=False))
+            self._tidy(recipe)
 
-    def resume(self, step: int) -> None:
-        """Forgets the metrics of steps after ``step``: they will be taken again."""
-        if self.is_main:
-            kept = [row for row in read_metrics(self.metrics_file) if row["step"] <= step]
-            with replacing(self.metrics_file) as temporary:
-                temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    def resume(self, recipe: Recipe, step: int, due: bool) -> None:
+        """Forgets the metrics of what will be done again: steps after ``step`` and, if it is
+        ``due``, the validation of ``step``; and notes the recipe that goes on.
+        """
+        if not self.is_main:
+            return
+        kept = [
+            row
+            for row in read_metrics(self.metrics_file)
+            if row["step"] < step or (row["step"] == step and not (due and row["kind"] == "val"))
+        ]
+        with replacing(self.metrics_file) as temporary:
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        self._tidy(recipe)
+
+    def _tidy(self, recipe: Recipe) -> None:
+        """Clears away what a killed process was writing, and writes down the recipe."""
+        for left_over in self.path.rglob(".*.tmp"):
+            left_over.unlink()
+        with replacing(self.path / "recipe.yaml") as temporary:
+            temporary.write_text(yaml.safe_dump(recipe.to_dict(), sort_keys=False))
 
     def log(self, row: dict) -> None:
         """One line of metrics; ``step`` counts finished steps."""

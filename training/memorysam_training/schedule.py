@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Schedule:
-    """Factor of the learning rate by step, as DELIVER's trainer counts.
+    """Factor of the learning rate by step, as in DELIVER's trainer.
 
-    An epoch has ``samples // effective batch`` steps here, rounded down, though the loader makes
-    one more of the rest. The polynomial ends an epoch after the last, so it never quite gets to
-    zero.
+    The polynomial ends an epoch after the last, so it never quite gets to zero, unless the epochs
+    of the run have more steps than those of the schedule.
     """
 
     steps_per_epoch: int
+    """The released code counts ``samples // batch``, though its loader makes one more of the rest.
+    """
     epochs: int
     warmup_epochs: float = 10
     warmup_start: float = 0.1

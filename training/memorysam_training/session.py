@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -11,17 +13,20 @@ from accelerate.utils import (
     DistributedType,
     GradientAccumulationPlugin,
 )
+from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
 
 from memorysam_core.contract import InputContract
 from memorysam_core.model import MemorySAM
+from memorysam_core.trunk import Block
 from memorysam_training.average import WeightAverage
-from memorysam_training.data.loading import chosen_modalities, open_data
+from memorysam_training.data.loading import open_data
+from memorysam_training.data.modalities import chosen
 from memorysam_training.data.samples import DataSet
 from memorysam_training.model import make_model, recompute_activations
 from memorysam_training.optimisers import Optimisers, make_optimisers
 from memorysam_training.plan import MicroBatches, Plan
 from memorysam_training.prototypes import PrototypeMemory
-from memorysam_training.recipe import Recipe
+from memorysam_training.recipe import Optimiser, Recipe
 from memorysam_training.runs import RunFolder
 from memorysam_training.schedule import Schedule
 from memorysam_training.settings import SettingsError
@@ -37,9 +42,11 @@ class Progress:
     best: float = -1.0
     """Highest mIoU on ``val`` so far."""
     skipped: int = 0
-    """Bad samples that others took the place of."""
+    """Bad samples that others took the place of, in all processes."""
     window: dict[str, float] = field(default_factory=dict)
     """Sums of the figures since the last line of metrics."""
+    due: bool = False
+    """The weights are to be validated before the next step."""
     complete: bool = False
 
 
@@ -67,6 +74,19 @@ class Session:
         """The model without what Accelerate wraps around it."""
         return self.accelerator.unwrap_model(self.model)
 
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """What makes the samples, by a word for it. A data set may move, be copied and cached."""
+        modalities = [m.to_dict() for m in self.contract.modalities]
+        return {
+            "data.size": "{} x {}".format(*self.contract.size),
+            "data.modalities": ", ".join(self.contract.names),
+            "the way they are drawn": json.dumps(modalities),
+            "the label space": json.dumps(self.contract.label_space.to_dict()),
+            "the fingerprint of the training samples": self.train_data.fingerprint(times=False),
+            "the fingerprint of the validation samples": self.val_data.fingerprint(times=False),
+        }
+
     @property
     def last_step(self) -> int:
         """The step at which the run is complete."""
@@ -78,12 +98,14 @@ def setup(recipe: Recipe) -> Session:
     accelerator = make_accelerator(recipe)
     with accelerator.main_process_first():  # the first decodes the cache, the others find it
         train_data, val_data = open_data(recipe.data, "train"), open_data(recipe.data, "val")
-    names = chosen_modalities(train_data, recipe.data.modalities)
-    modalities = tuple(m for m in train_data.modalities if m.name in names)
+    modalities = chosen(train_data.modalities, recipe.data.modalities)
     contract = InputContract(modalities, train_data.label_space, recipe.data.size)
+    chosen(val_data.modalities, contract.names)
 
     torch.manual_seed(recipe.run.seed)
     model = make_model(recipe.model, len(contract.label_space))
+    if accelerator.distributed_type is DistributedType.FSDP:
+        model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     if recipe.run.gradient_checkpointing:
         recompute_activations(model)
     optimiser_recipe = recipe.optimiser
@@ -93,7 +115,7 @@ def setup(recipe: Recipe) -> Session:
     plan = Plan(
         samples=len(train_data),
         batch=optimiser_recipe.batch,
-        modalities=names,
+        modalities=contract.names,
         seed=recipe.run.seed,
         dropout=recipe.robustness.dropout,
     )
@@ -106,13 +128,7 @@ def setup(recipe: Recipe) -> Session:
         val_data=val_data,
         contract=contract,
         plan=plan,
-        schedule=Schedule(
-            steps_per_epoch=max(1, len(train_data) // optimiser_recipe.batch),
-            epochs=optimiser_recipe.epochs,
-            warmup_epochs=optimiser_recipe.warmup_epochs,
-            warmup_start=optimiser_recipe.warmup_start,
-            power=optimiser_recipe.power,
-        ),
+        schedule=make_schedule(recipe, plan),
         batches=micro_batches(recipe, plan, accelerator, 0),
         model=model,
         optimisers=Optimisers(tuple(parts), optimisers.rates),
@@ -143,13 +159,40 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
         # a sequence of one frame does not use the memory
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
-    if accelerator.distributed_type is DistributedType.FSDP and recipe.optimiser.average:
+    if accelerator.distributed_type is DistributedType.FSDP:
+        prepare_for_shards(accelerator, recipe.optimiser)
+    return accelerator
+
+
+def prepare_for_shards(accelerator: Accelerator, optimiser: Optimiser) -> None:
+    """Has FSDP do what this model needs, whatever its configuration says. Raises SettingsError."""
+    if not accelerator.is_fsdp2:
+        raise SettingsError(
+            "FSDP of version 1 cannot shard a model that is partly frozen; give fsdp_version: 2, "
+            "as config/fsdp.yaml does"
+        )
+    if optimiser.average:
         raise SettingsError("optimiser.average cannot follow sharded weights (FSDP); set it to 0")
-    if accelerator.distributed_type is DistributedType.FSDP and recipe.optimiser.muon_rate:
+    if optimiser.muon_rate:
         raise SettingsError(
             "optimiser.muon_rate needs whole matrices, not shards (FSDP); set it to 0"
         )
-    return accelerator
+    plugin = accelerator.state.fsdp_plugin
+    # Of all other parts the model reads weights without calling them, so that only the trunk's
+    # blocks can gather theirs for themselves.
+    plugin.auto_wrap_policy = transformer_auto_wrap_policy
+    plugin.transformer_cls_names_to_wrap = [Block.__name__]
+
+
+def make_schedule(recipe: Recipe, plan: Plan) -> Schedule:
+    """Over the steps of the plan, or over those that the released code counts."""
+    steps = plan.steps_per_epoch
+    if recipe.run.schedule == "published":
+        steps = max(1, plan.samples // plan.batch)
+    settings = recipe.optimiser
+    return Schedule(
+        steps, settings.epochs, settings.warmup_epochs, settings.warmup_start, settings.power
+    )
 
 
 def micro_batches(recipe: Recipe, plan: Plan, accelerator: Accelerator, start: int) -> MicroBatches:

@@ -85,7 +85,7 @@ def _fit(hint: Any, value: Any, path: str) -> Any:
         return str(value)
     if hint is str and value is None:
         return ""  # `key=` and `key:` without a value
-    if type(value) is not hint:
+    if type(value) is not (get_origin(hint) or hint):
         name = hint.__name__ if not isinstance(hint, types.UnionType) else hint
         raise SettingsError(f"{path} is {value!r}; give a value of type {name}")
     return value

@@ -22,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Recipe, overrides, and whether to resume."""
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    # Else argparse takes overrides on one side of --resume only.
+    parser.parse_args = parser.parse_intermixed_args  # type: ignore[method-assign,assignment]
     parser.add_argument("recipe", metavar="RECIPE.yaml", help="such as config/train_sim_nano.yaml")
     parser.add_argument(
         "overrides",

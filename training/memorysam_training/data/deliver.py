@@ -5,19 +5,20 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from memorysam_core.contract import Modality, deliver_modalities
+from memorysam_core.contract import InputContract, Modality, deliver_modalities
 from memorysam_core.labels import DELIVER, IGNORE, LabelSpace
+from memorysam_training.data.modalities import drawn_as
 from memorysam_training.data.samples import (
     DataError,
     Sample,
+    fingerprint,
     read_ids,
     read_image,
     require_folder,
@@ -32,7 +33,11 @@ _DEPTHS = {"hha": ("hha", "depth"), "log_depth": ("depth", "depth")}
 
 
 class Deliver:
-    """One split of the data set; all weathers and all corner cases unless told otherwise."""
+    """One split of the data set; all weathers and all corner cases unless told otherwise.
+
+    The pictures are taken as they are; ``representations`` tells of those that were drawn with
+    other parameters than DELIVER's.
+    """
 
     def __init__(
         self,
@@ -41,6 +46,7 @@ class Deliver:
         depth: str = "hha",
         conditions: Sequence[str] = (),
         label_space: LabelSpace = DELIVER,
+        representations: Mapping[str, Mapping] | None = None,
     ) -> None:
         self.root = Path(root)
         self.label_space = label_space
@@ -57,9 +63,10 @@ class Deliver:
                 + wanted
             )
         self._folders = {**_FOLDERS, "depth": _DEPTHS[depth]}
-        self.modalities: tuple[Modality, ...] = tuple(
+        there = tuple(
             m for m in deliver_modalities(depth) if (self.root / self._folders[m.name][0]).is_dir()
         )
+        self.modalities: tuple[Modality, ...] = drawn_as(there, representations or {})
 
     def __len__(self) -> int:
         return len(self._files)
@@ -84,13 +91,16 @@ class Deliver:
         case = next((case for case in CASES if case in sequence), "normal")
         return {"condition": self._files[index].parts[0], "case": case}
 
-    def fingerprint(self) -> str:
-        """Of file names, sizes and times of change."""
-        digest = hashlib.sha256(repr(self._folders).encode())
-        for index, file in enumerate(self._files):
-            stat = self._path(index, "img", "rgb").stat()
-            digest.update(f"{file} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-        return digest.hexdigest()[:16]
+    def fingerprint(self, times: bool = True) -> str:
+        """Of labels and frames, and of how the frames were drawn."""
+        about = InputContract(self.modalities, self.label_space).to_json()
+        return fingerprint(self.root, self._every_file(), about, times)
+
+    def _every_file(self) -> Iterator[Path]:
+        for index in range(len(self)):
+            yield self._path(index, "semantic", "semantic")
+            for modality in self.modalities:
+                yield self._path(index, *self._folders[modality.name])
 
     def _path(self, index: int, folder: str, kind: str) -> Path:
         file = self._files[index]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from memorysam_core.contract import Modality, mcubes_modalities
+from memorysam_core.contract import InputContract, Modality, mcubes_modalities
 from memorysam_core.labels import IGNORE, MCUBES, LabelSpace
 from memorysam_training.data.samples import (
     DataError,
     Sample,
+    fingerprint,
     read_ids,
     read_image,
     require_folder,
@@ -23,6 +23,16 @@ from memorysam_training.data.samples import (
 
 CUT = 192
 """Columns on the left that no published result uses: the sensors do not all see them."""
+
+_FILES = {
+    "GT": ".png",
+    "polL_color": ".png",
+    "polL_aolp_sin": ".npy",
+    "polL_aolp_cos": ".npy",
+    "polL_dolp": ".npy",
+    "NIR_warped": ".png",
+}
+"""Of each sample, the ending by folder."""
 
 
 class MCubeS:
@@ -65,9 +75,15 @@ class MCubeS:
         """The data set knows no conditions."""
         return {}
 
-    def fingerprint(self) -> str:
-        """Of the names that are listed."""
-        return hashlib.sha256("\n".join(self._names).encode()).hexdigest()[:16]
+    def fingerprint(self, times: bool = True) -> str:
+        """Of labels and frames, and of how the frames were drawn."""
+        about = InputContract(self.modalities, self.label_space).to_json()
+        return fingerprint(self.root, self._every_file(), about, times)
+
+    def _every_file(self) -> Iterator[Path]:
+        for name in self._names:
+            for folder, ending in _FILES.items():
+                yield self.root / folder / f"{name}{ending}"
 
     def _image(self, name: str) -> Tensor:
         return read_image(self.root / "polL_color" / f"{name}.png")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -48,9 +49,27 @@ class DataSet(Protocol):
         """What the sample is counted under, such as ``{"condition": "night"}``."""
         ...
 
-    def fingerprint(self) -> str:
-        """A text that changes whenever the samples may have changed."""
+    def fingerprint(self, times: bool = True) -> str:
+        """A text that changes whenever the samples may have changed, as :func:`fingerprint`."""
         ...
+
+
+def fingerprint(root: Path, files: Iterable[Path], about: str, times: bool) -> str:
+    """A text that changes with the name below ``root`` and the size of any file that is read.
+
+    Args:
+        about: how samples are made of the files, such as the contract as JSON.
+        times: count when the files were changed, too; a copy of the data set then differs.
+    """
+    digest = hashlib.sha256(about.encode())
+    for path in files:
+        try:
+            stat = path.stat()
+            state = f"{stat.st_size} {stat.st_mtime_ns if times else ''}"
+        except FileNotFoundError:
+            state = "missing"
+        digest.update(f"{path.relative_to(root)} {state}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def read_image(path: Path) -> Tensor:
