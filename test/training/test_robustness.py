@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from memorysam_core.contract import deliver_modalities
-from memorysam_training.robustness import NOISE, Case, cases, damaged, expected_score, summary
+from memorysam_training.robustness import (
+    NOISE,
+    Case,
+    cases,
+    damaged,
+    expected_score,
+    subsets_in_order,
+    summary,
+)
 
 MODALITIES = deliver_modalities()
 
@@ -84,3 +92,9 @@ def test_versions_without_chance():
     generator = torch.Generator()
     assert torch.equal(damaged(frame, "clean", MODALITIES[0], generator), frame)
     assert damaged(frame, "zeros", MODALITIES[0], generator).abs().max() == 0
+
+
+def test_subsets_are_in_the_order_of_the_papers():
+    letters = [name for name, _ in subsets_in_order(["image", "aolp", "dolp"])]
+    assert letters == ["R", "A", "D", "RA", "RD", "AD", "RAD"]
+    assert dict(subsets_in_order(["image", "aolp", "dolp"]))["AD"] == (1, 2)

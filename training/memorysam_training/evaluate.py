@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,12 +12,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from memorysam_core.checkpoint import Checkpoint
-from memorysam_core.contract import InputContract
+from memorysam_core.contract import InputContract, Modality
 from memorysam_core.metrics import ConfusionMatrix
-from memorysam_core.model import MemorySAM
+from memorysam_core.model import Features, MemorySAM, Output
 from memorysam_training.augment import ValidationBatch, flip
 from memorysam_training.data.loading import Batch, sequential
-from memorysam_training.data.samples import DataError, DataSet
+from memorysam_training.data.samples import DataError, DataSet, Sample
 from memorysam_training.robustness import CLEAN, Case, Missing, cases, damaged
 from memorysam_training.validation import Picture, upsampled
 
@@ -32,9 +33,9 @@ class Options:
     missing: Missing = "absent"
     """A missing modality is left out, or fed as zeros as the benchmark does."""
     flip: bool = False
-    """Average with the mirrored sample."""
+    """Average with the mirrored sample, in every case."""
     scales: tuple[float, ...] = (1.0,)
-    """Average over these zooms of the input."""
+    """Average over these zooms of the input, in every case."""
     batch: int = 4
     workers: int = 0
     limit: int = 0
@@ -75,15 +76,28 @@ def evaluate(
     Raises DataError where data set and checkpoint have no modality in common or other classes.
     """
     contract = _fitting(checkpoint.contract, dataset, options.modalities)
-    model = checkpoint.build().to(device, memory_format=torch.channels_last)
-    every = max(1, len(dataset) // options.limit) if options.limit else 1
+    model = checkpoint.build().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     run = _Run(model, contract, options, device)
-    batches = sequential(
-        dataset, range(0, len(dataset), every), contract.names, options.batch, options.workers
-    )
-    for batch in tqdm(batches, "evaluating", dynamic_ncols=True):
-        run.take(batch, [dataset.groups(draw.index) for draw in batch.draws])
-    return run.result()
+
+    indices = _spread(len(dataset), options.limit)
+    progress = tqdm(total=len(indices), desc="evaluating", unit="sample", dynamic_ncols=True)
+    reader = sequential(dataset, indices, contract.names, options.batch, options.workers)
+    with progress, closing(reader) as batches:
+        for batch in batches:
+            run.take(batch, [dataset.groups(draw.index) for draw in batch.draws])
+            progress.update(len(batch.samples))
+    # Pictures take much memory: those few that are shown are made once it is known which.
+    pictures = {
+        name: run.draw(dataset.read(index, contract.names)) for name, index in run.places().items()
+    }
+    return run.result(pictures)
+
+
+def _spread(samples: int, limit: int) -> list[int]:
+    """All indices, or ``limit`` of them, evenly spread."""
+    if not limit or limit >= samples:
+        return list(range(samples))
+    return [i * samples // limit for i in range(limit)]
 
 
 class _Run:
@@ -95,94 +109,48 @@ class _Run:
         self.model, self.contract, self.options, self.device = model, contract, options, device
         self.to_batch = ValidationBatch(contract.modalities, contract.size)
         self.cases = cases(contract.modalities, options.tests, options.missing)
+        mirrored = (False, True) if options.flip else (False,)
+        self.views = [(scale, mirror) for scale in options.scales for mirror in mirrored]
         classes = len(contract.label_space)
         self.confusion = {case: ConfusionMatrix(classes) for case in self.cases}
         self.groups: dict[tuple[str, str], ConfusionMatrix] = {}
         self.closed = torch.zeros(len(contract.modalities))
-        self.seen: list[tuple[float, Picture]] = []
+        self.seen: list[tuple[float, int]] = []
+        """Of each sample its mIoU and number."""
         self.size = contract.size
 
     def take(self, batch: Batch, groups: Sequence[dict[str, str]]) -> None:
         """All cases on one batch."""
         frames, labels = self.to_batch(batch.samples, self.device)
-        self.size = tuple(labels.shape[1:])
-        generator = torch.Generator(self.device).manual_seed(
-            self.options.seed + batch.draws[0].index
-        )
-        for case, predicted in self._predictions(frames, generator):
+        self.size = (labels.shape[1], labels.shape[2])
+        seed = self.options.seed + batch.draws[0].index
+        for case, predicted, closed in self._predictions(self.cases, frames, seed):
             self.confusion[case].update(predicted, labels)
             if case.test != "full":
                 continue
+            self.closed += closed.float().sum(1).cpu()
             for i, of_sample in enumerate(groups):
                 alone = ConfusionMatrix(len(self.contract.label_space))
                 alone.update(predicted[i], labels[i])
                 for key in of_sample.items():
                     known = self.groups.get(key)
                     self.groups[key] = alone if known is None else known + alone
-                self._remember(
-                    alone.scores().miou_present,
-                    Picture(batch.samples[i], labels[i].cpu(), predicted[i].cpu()),
-                )
+                self.seen.append((alone.scores().miou_present, batch.draws[i].index))
 
-    def _predictions(self, frames: Tensor, generator: torch.Generator):
-        """Every case with its labels ``(B, H, W)``; each version of a frame is encoded once."""
-        bf16 = self.options.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            if self.options.flip or self.options.scales != (1.0,):
-                yield self.cases[0], self._many_views(frames).argmax(1)
-                remaining = self.cases[1:]
-            else:
-                remaining = self.cases
-            encoded = {}
-            for case in remaining:
-                for m, version in case.frames:
-                    if (m, version) not in encoded:
-                        modality = self.contract.modalities[m]
-                        frame = damaged(frames[m], version, modality, generator)
-                        encoded[m, version] = self.model.encode(frame)
-                output = self.model.run_sequence([encoded[key] for key in case.frames])
-                if case.test == "full":
-                    self.closed += output.closed_gates.float().sum(1).cpu()
-                yield case, upsampled(output.logits, frames.shape[-2:]).argmax(1)
-                if case.test.startswith("nm"):  # of no use to any other case
-                    encoded = {k: v for k, v in encoded.items() if k[1] == CLEAN}
+    def draw(self, sample: Sample) -> Picture:
+        """A sample with its labels from all sensors."""
+        frames, labels = self.to_batch([sample], self.device)
+        _, predicted, _ = next(self._predictions(self.cases[:1], frames))
+        return Picture(sample, labels[0].cpu(), predicted[0].cpu())
 
-    def _many_views(self, frames: Tensor) -> Tensor:
-        """Mean of the class probabilities over zooms and the mirrored sample."""
-        height, width = frames.shape[-2:]
-        total = torch.zeros(())
-        for scale in self.options.scales:
-            size = tuple(max(32, round(side * scale / 32) * 32) for side in (height, width))
-            resample = self.to_batch.resampler.frame
-            scaled = torch.stack(
-                [
-                    torch.stack([resample(f, size, modality) for f in frames[m]])
-                    for m, modality in enumerate(self.contract.modalities)
-                ]
-            )
-            for mirrored in (False, True) if self.options.flip else (False,):
-                view = self._flipped(scaled) if mirrored else scaled
-                output = self.model(view)
-                if scale == 1 and not mirrored:
-                    self.closed += output.closed_gates.float().sum(1).cpu()
-                probabilities = upsampled(output.logits, (height, width)).softmax(1)
-                total = total + (probabilities.flip(-1) if mirrored else probabilities)
-        return total
-
-    def _flipped(self, frames: Tensor) -> Tensor:
-        mirrored = []
-        for m, modality in enumerate(self.contract.modalities):
-            mean, std = (frames.new_tensor(v)[:, None, None] for v in (modality.mean, modality.std))
-            mirrored.append((flip(frames[m] * std + mean, modality) - mean) / std)
-        return torch.stack(mirrored)
-
-    def _remember(self, score: float, picture: Picture) -> None:
-        self.seen.append((score, picture))
-
-    def result(self) -> Evaluation:
-        """What the sums say."""
-        ranked = sorted(range(len(self.seen)), key=lambda i: self.seen[i][0])
+    def places(self) -> dict[str, int]:
+        """The numbers of the samples with the best, median and worst mIoU."""
+        ranked = sorted(self.seen)
         places = {"worst": 0, "median": len(ranked) // 2, "best": len(ranked) - 1}
+        return {name: ranked[place][1] for name, place in places.items()}
+
+    def result(self, pictures: dict[str, Picture]) -> Evaluation:
+        """What the sums say."""
         share = self.closed / max(1, len(self.seen))
         return Evaluation(
             contract=self.contract,
@@ -191,8 +159,56 @@ class _Run:
             confusion=self.confusion,
             groups=dict(sorted(self.groups.items())),
             closed_gates=dict(zip(self.contract.names, share.tolist(), strict=True)),
-            pictures={name: self.seen[ranked[i]][1] for name, i in places.items()},
+            pictures=pictures,
         )
+
+    def _predictions(
+        self, wanted: Sequence[Case], frames: Tensor, seed: int = 0
+    ) -> Iterator[tuple[Case, Tensor, Tensor]]:
+        """Every case with its labels ``(B, H, W)`` and closed gates ``(M, B)``.
+
+        Each view of each version of a frame is encoded once.
+        """
+        generator = torch.Generator(self.device).manual_seed(seed)
+        bf16 = self.options.precision == "bf16"
+        encoded: dict[tuple[int, str], list[Features]] = {}
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            for case in wanted:
+                # A test draws its faults once; those of the tests before are of no use any more.
+                versions = {CLEAN} | {version for _, version in case.frames}
+                encoded = {key: e for key, e in encoded.items() if key[1] in versions}
+                for m, version in case.frames:
+                    if (m, version) not in encoded:
+                        modality = self.contract.modalities[m]
+                        frame = damaged(frames[m], version, modality, generator)
+                        encoded[m, version] = [
+                            self.model.encode(self._seen_as(frame, modality, *view))
+                            for view in self.views
+                        ]
+                sequences = zip(*(encoded[key] for key in case.frames), strict=True)
+                outputs = [self.model.run_sequence(sequence) for sequence in sequences]
+                labels = self._joined(outputs, frames.shape[-2:]).argmax(1)
+                yield case, labels, outputs[0].closed_gates
+
+    def _joined(self, outputs: Sequence[Output], size: Sequence[int]) -> Tensor:
+        """Mean of the class probabilities over the views, or the logits of a single one."""
+        if len(outputs) == 1:
+            return upsampled(outputs[0].logits, size)
+        total = torch.zeros((), device=self.device)
+        for output, (_, mirrored) in zip(outputs, self.views, strict=True):
+            probabilities = upsampled(output.logits, size).softmax(1)
+            total = total + (probabilities.flip(-1) if mirrored else probabilities)
+        return total / len(outputs)
+
+    def _seen_as(self, frame: Tensor, modality: Modality, scale: float, mirrored: bool) -> Tensor:
+        """Normalised frames ``(B, 3, H, W)`` of a modality in another size, or mirrored."""
+        height, width = (max(32, round(side * scale / 32) * 32) for side in frame.shape[-2:])
+        resample = self.to_batch.resampler.frame
+        frame = torch.stack([resample(f, (height, width), modality) for f in frame])
+        if not mirrored:
+            return frame
+        mean, std = (frame.new_tensor(v)[:, None, None] for v in (modality.mean, modality.std))
+        return (flip(frame * std + mean, modality) - mean) / std
 
 
 def _fitting(contract: InputContract, dataset: DataSet, wanted: Sequence[str]) -> InputContract:
@@ -216,7 +232,7 @@ def _fitting(contract: InputContract, dataset: DataSet, wanted: Sequence[str]) -
     if contract.label_space.classes != dataset.label_space.classes:
         raise DataError(
             f"the data set's label space {dataset.label_space.name} has other classes than the "
-            f"checkpoint's, {contract.label_space.name}"
+            f"checkpoint's, {contract.label_space.name} (see --label-space)"
         )
     return contract.replace(modalities=tuple(contract.modality(name) for name in kept))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from memorysam_core.metrics import ConfusionMatrix
 from memorysam_training import pictures
 from memorysam_training.evaluate import Evaluation, by_class
-from memorysam_training.robustness import summary
+from memorysam_training.robustness import subsets_in_order, summary
 
 
 def write(evaluation: Evaluation, folder: Path, about: dict[str, str]) -> None:
@@ -120,12 +121,26 @@ def _robustness_parts(evaluation: Evaluation) -> list[str]:
         parts += [
             f"## {heading}",
             ", ".join(f"{name} {_percent(value)}" for name, value in figures.items()),
+            *([_as_in_papers(evaluation, figures["mean"])] if test == "emm" else []),
             _table(["sensors", *_SUMMARY, "against all"], rows),
         ]
     return parts
 
 
-def _summary(matrix) -> list[str]:
+def _as_in_papers(evaluation: Evaluation, mean: float) -> str:
+    """The mIoU of every subset in one row."""
+    count = len(evaluation.contract.names)
+    by_kept = {
+        tuple(m for m in range(count) if m not in case.damaged): matrix
+        for case, matrix in evaluation.confusion.items()
+        if case.test in ("full", "emm")
+    }
+    subsets = subsets_in_order(evaluation.contract.names)
+    row = [_percent(by_kept[kept].scores().miou) for _, kept in subsets]
+    return _table([*(letters for letters, _ in subsets), "mean"], [[*row, _percent(mean)]])
+
+
+def _summary(matrix: ConfusionMatrix) -> list[str]:
     scores = matrix.scores()
     figures = (scores.miou, scores.miou_present, scores.accuracy, scores.mean_f1)
     return [_percent(f) for f in figures]

@@ -126,5 +126,15 @@ def summary(results: Mapping[Case, float], count: int) -> dict[str, dict[str, fl
     return found
 
 
+def subsets_in_order(modalities: Sequence[str]) -> list[tuple[str, tuple[int, ...]]]:
+    """All non-empty subsets with their letters, as papers list them: R, D, E, L, RD, ..., RDEL."""
+    letters = ["R" if name == "image" else name[0].upper() for name in modalities]
+    return [
+        ("".join(letters[m] for m in kept), kept)
+        for count in range(1, len(modalities) + 1)
+        for kept in itertools.combinations(range(len(modalities)), count)
+    ]
+
+
 def _names(modalities: Sequence[Modality], which: Sequence[int]) -> str:
     return " + ".join(modalities[m].name for m in which)

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from memorysam_core.contract import InputContract
+    from memorysam_training.recipe import Data
 
 EPILOG = """\
 examples:
@@ -26,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="test", help="train, val or test (test)")
     parser.add_argument(
         "--depth", choices=("hha", "log_depth"), help="DELIVER's depth folder (the checkpoint's)"
+    )
+    parser.add_argument(
+        "--label-space", default="", metavar="NAME|FILE", help="that of the labels (by --kind)"
     )
     parser.add_argument("--modalities", default="", metavar="A,B", help="use only these")
     parser.add_argument("--missing", choices=("none", "emm", "rmm", "nm", "all"), default="none")
@@ -57,15 +66,9 @@ def run(args: argparse.Namespace) -> int:
     from memorysam_training import evaluation_page, report
     from memorysam_training.data.loading import open_data
     from memorysam_training.evaluate import Options, evaluate
-    from memorysam_training.recipe import Data
 
     checkpoint = load_checkpoint(args.checkpoint)
-    depth = args.depth
-    if depth is None:
-        drawn = {m.name: m.representation.name for m in checkpoint.contract.modalities}
-        depth = drawn.get("depth", "hha")
-    size = checkpoint.contract.size
-    dataset = open_data(Data(kind=args.kind, root=args.dataset, depth=depth, size=size), args.split)
+    dataset = open_data(_data(args, checkpoint.contract), args.split)
     device = args.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -95,3 +98,22 @@ def run(args: argparse.Namespace) -> int:
     print(report.markdown(evaluation, about))
     print(f"written to {folder}/")
     return 0
+
+
+def _data(args: argparse.Namespace, contract: InputContract) -> Data:
+    """What is evaluated on; bags are drawn as the checkpoint wants it."""
+    from memorysam_core import representations
+    from memorysam_training.recipe import Data
+
+    drawn = {m.name: representations.to_dict(m.representation) for m in contract.modalities}
+    data = Data(
+        kind=args.kind,
+        root=args.dataset,
+        depth=args.depth or drawn.get("depth", {"name": "hha"})["name"],
+        label_space=args.label_space,
+        size=contract.size,
+    )
+    if args.kind != "bags":
+        return data
+    wanted = tuple(filter(None, args.modalities.split(",")))
+    return dataclasses.replace(data, modalities=wanted or contract.names, representations=drawn)
