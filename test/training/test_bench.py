@@ -12,11 +12,39 @@ from memorysam_training.bench import training
 
 def test_quick_rows():
     every = list(training.rows("cpu", quick=True))
-    assert len(every) == 6
-    rows = {row.name: row for row in every[:3]}
-    ours, theirs = rows["training"].value, rows["training, frame by frame"].value
-    ratio = rows["training against frame by frame"]
-    assert ratio.value == pytest.approx(ours / theirs) and ratio.unit == "x"
+    precise, rounded = every[:3], every[3:]
+    for rows, others in (
+        (precise, ["frame by frame"]),
+        (rounded, ["frame by frame", "frame by frame, torch's attention"]),
+    ):
+        by_name = {row.name: row for row in rows}
+        assert len(by_name) == len(rows) == 1 + 2 * len(others)
+        for name in others:
+            ratio = by_name[f"training against {name}"]
+            theirs = by_name[f"training, {name}"].value
+            assert ratio.value == pytest.approx(by_name["training"].value / theirs)
+            assert ratio.unit == "x"
+
+
+def test_the_yardstick_has_the_attention_that_its_row_says(monkeypatch):
+    """Else the ratio would be that of two attentions, not of two schedules."""
+    used = []
+
+    def noting(query, key, value, dropout_p=0.0):
+        used.append(query.shape)
+        return written_out(query, key, value, dropout_p)
+
+    monkeypatch.setattr("memorysam_training.attention.written_out", noting)
+    model = training._model("nano")
+    batch = training._batch(64, 1, torch.device("cpu"))
+    released = FrameByFrame(model)
+    for precision, expected in (("fp32", [0, 0]), ("bf16", [1, 1, 0])):
+        counts = []
+        for step in training._steps(model, released, *batch, precision).values():
+            used.clear()
+            step()
+            counts.append(min(1, len(used)))
+        assert counts == expected
 
 
 def test_both_schedules_compute_the_same():
