@@ -1,10 +1,13 @@
 """Packages of the ROS distribution, or stand-ins where they are absent.
 
-On a robot these come from apt; PyPI has none of them. What we use of cv_bridge, sensor_msgs_py and
-message_filters has a stand-in of the same name in :mod:`memorysam_ros.standins`; the others are
-optional, and :func:`missing` says what is off without them.
+On a robot these come from apt; PyPI has none of them. What we use of message_filters has a stand-in
+of the same name in :mod:`memorysam_ros.standins`; the others are optional, and :func:`missing` says
+what is off without them.
 
->>> from memorysam_ros.interop import CvBridge, Subscriber, read_points
+cv_bridge and sensor_msgs_py are not used, not even where they are installed: they take rclpy's
+messages only, and a bag must give the same labels with ROS and without it.
+
+>>> from memorysam_ros.interop import ApproximateTimeSynchronizer, Subscriber
 """
 
 from __future__ import annotations
@@ -20,10 +23,7 @@ _logger = logging.getLogger("memorysam_ros.interop")
 
 # public name: (module of the distribution, its name there)
 _WITH_STANDIN = {
-    "CvBridge": ("cv_bridge", "CvBridge"),
-    "CvBridgeError": ("cv_bridge", "CvBridgeError"),
-    "read_points": ("sensor_msgs_py.point_cloud2", "read_points"),
-    "SimpleFilter": ("message_filters", "SimpleFilter"),
+    "ApproximateTimeSynchronizer": ("message_filters", "ApproximateTimeSynchronizer"),
     "Subscriber": ("message_filters", "Subscriber"),
 }
 
@@ -45,7 +45,6 @@ OPTIONAL = {
     "event_camera_msgs": Package(
         "event-camera-msgs", "EventPacket on ~/input/events; publish rendered events as an Image"
     ),
-    "diagnostic_updater": Package("diagnostic-updater", "diagnostic_updater's own tasks"),
 }
 
 
@@ -73,11 +72,11 @@ def origin(name: str) -> str:
 
 
 def __getattr__(name: str) -> Any:
-    # On demand: cv_bridge and message_filters load OpenCV and rclpy, which replay can do without.
+    # On demand: message_filters loads rclpy, which replay can do without.
     if name not in _WITH_STANDIN:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _WITH_STANDIN[name]
-    standin = f"memorysam_ros.standins.{module.rpartition('.')[2]}"
+    standin = f"memorysam_ros.standins.{module}"
     return getattr(_import(module) or importlib.import_module(standin), attribute)
 
 
@@ -89,7 +88,7 @@ def _import(name: str) -> ModuleType | None:
         if error.name is not None and error.name.split(".")[0] == name.split(".")[0]:
             return None
         problem: Exception = error
-    except Exception as error:  # a cv_bridge built for NumPy 1 raises AttributeError under NumPy 2
+    except Exception as error:  # messages built for NumPy 1 raise AttributeError under NumPy 2
         problem = error
     _logger.warning(
         "%s is installed but cannot be imported (%s: %s); going on without it. If it was built for "

@@ -6,195 +6,92 @@ Put the genuine packages on PYTHONPATH and the same tests run against them.
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-import sensor_messages as sent
 from sensor_msgs.msg import Image
 
 from memorysam_ros import interop
-from memorysam_ros.conversions import ros_messages
-from memorysam_ros.interop import CvBridge, CvBridgeError, SimpleFilter, Subscriber, read_points
+from memorysam_ros.conversions import Outputs, ros_messages, stamp_ns
+from memorysam_ros.interop import ApproximateTimeSynchronizer, Subscriber
 
-rng = np.random.default_rng(11)
-COLOURS = rng.integers(0, 256, (5, 7, 3), np.uint8)
+MS = 1_000_000
 
 
 @pytest.fixture(autouse=True)
 def _say_which(record_property):
-    for name in ("CvBridge", "read_points", "Subscriber"):
+    for name in ("Subscriber", "ApproximateTimeSynchronizer"):
         record_property(name, interop.origin(name))
 
 
-# --- cv_bridge
-
-
-@pytest.mark.parametrize("padding", [0, 2])
-@pytest.mark.parametrize("encoding", ["rgb8", "bgr8"])
-def test_imgmsg_to_cv2_hands_colours_over_as_they_are(encoding, padding):
-    message = sent.image(ros_messages, COLOURS, encoding, padding=padding * 3)
-    np.testing.assert_array_equal(CvBridge().imgmsg_to_cv2(message), COLOURS)
-    np.testing.assert_array_equal(CvBridge().imgmsg_to_cv2(message, encoding), COLOURS)
-
-
-@pytest.mark.parametrize(
-    ("encoding", "dtype"),
-    [("mono8", np.uint8), ("mono16", np.uint16), ("16UC1", np.uint16), ("32FC1", np.float32)],
-)
-def test_imgmsg_to_cv2_of_one_channel_has_two_dimensions(encoding, dtype):
-    values = (COLOURS[:, :, 0] * 3.0).astype(dtype)
-    message = sent.image(ros_messages, values, encoding, padding=4)
-    array = CvBridge().imgmsg_to_cv2(message, "passthrough")
-    assert array.dtype == dtype and array.shape == (5, 7)
-    np.testing.assert_array_equal(array, values)
-
-
-@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "bgra8"])
-def test_imgmsg_to_cv2_swaps_channels(encoding):
-    order = [2, 1, 0] if encoding.startswith("bgr") else [0, 1, 2]
-    message = sent.image(ros_messages, COLOURS[:, :, [*order, 0][: len(encoding) - 1]], encoding)
-    np.testing.assert_array_equal(CvBridge().imgmsg_to_cv2(message, "rgb8"), COLOURS)
-    np.testing.assert_array_equal(CvBridge().imgmsg_to_cv2(message, "bgr8"), COLOURS[:, :, ::-1])
-
-
-def test_imgmsg_to_cv2_between_grey_and_colour():
-    grey = CvBridge().imgmsg_to_cv2(sent.image(ros_messages, COLOURS, "rgb8"), "mono8")
-    luma = COLOURS @ np.array([0.299, 0.587, 0.114])
-    assert grey.shape == (5, 7) and np.abs(grey - luma).max() <= 1
-    mono = sent.image(ros_messages, COLOURS[:, :, 0], "mono8")
-    colour = CvBridge().imgmsg_to_cv2(mono, "bgr8")
-    np.testing.assert_array_equal(colour, COLOURS[:, :, :1].repeat(3, axis=2))
-
-
-@pytest.mark.parametrize(("encoding", "wanted"), [("mono8", "banana"), ("banana", "bgr8")])
-def test_imgmsg_to_cv2_refuses_what_it_cannot_do(encoding, wanted):
-    message = sent.image(ros_messages, COLOURS[:, :, 0], encoding)
-    with pytest.raises(CvBridgeError):
-        CvBridge().imgmsg_to_cv2(message, wanted)
-
-
-@pytest.mark.parametrize(
-    ("shape", "dtype", "encoding", "named"),
-    [
-        ((5, 7, 3), np.uint8, "bgr8", "bgr8"),
-        ((5, 7, 3), np.uint8, "passthrough", "8UC3"),
-        ((5, 7), np.uint8, "mono8", "mono8"),
-        ((5, 7), np.uint16, "passthrough", "16UC1"),
-        ((5, 7), np.uint16, "mono16", "mono16"),
-        ((5, 7), np.float32, "32FC1", "32FC1"),
-    ],
-)
-def test_cv2_to_imgmsg(shape, dtype, encoding, named):
-    array = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
-    message = CvBridge().cv2_to_imgmsg(array, encoding)
-    assert isinstance(message, Image)
-    assert (message.height, message.width, message.encoding) == (5, 7, named)
-    assert message.step == array.nbytes // 5
-    assert bytes(message.data) == array.tobytes()
-    np.testing.assert_array_equal(CvBridge().imgmsg_to_cv2(message), array)
-
-
-def test_cv2_to_imgmsg_takes_the_header():
-    header = ros_messages("std_msgs/msg/Header", frame_id="front")
-    assert CvBridge().cv2_to_imgmsg(COLOURS, "rgb8", header=header).header.frame_id == "front"
-    assert CvBridge().cv2_to_imgmsg(COLOURS, "rgb8").header.frame_id == ""
-
-
-def test_cv2_to_imgmsg_refuses_an_encoding_that_does_not_fit():
-    with pytest.raises(CvBridgeError):
-        CvBridge().cv2_to_imgmsg(COLOURS, "mono8")
-    with pytest.raises(CvBridgeError):
-        CvBridge().cv2_to_imgmsg(COLOURS[:, :, 0], "16UC1")
-    with pytest.raises(TypeError):
-        CvBridge().cv2_to_imgmsg(COLOURS.tolist(), "rgb8")
-
-
-# --- sensor_msgs_py.point_cloud2
-
-
-def scan(count: int = 6) -> np.ndarray:
-    points = np.zeros(count, [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("ring", "<u2")])
-    for name in points.dtype.names:
-        points[name] = rng.integers(1, 99, count)
-    return points
-
-
-def test_read_points_gives_all_fields_by_name():
-    points = scan()
-    read = read_points(sent.cloud(ros_messages, points))
-    assert read.shape == (6,) and read.dtype.names == ("x", "y", "z", "ring")
-    for name in points.dtype.names:
-        np.testing.assert_array_equal(read[name], points[name])
-
-
-def test_read_points_gives_the_fields_that_are_asked_for_in_their_order():
-    points = scan()
-    read = read_points(sent.cloud(ros_messages, points), field_names=("z", "x"))
-    assert read.dtype.names == ("z", "x")
-    np.testing.assert_array_equal(read["z"], points["z"])
-
-
-def test_read_points_skips_nan_only_where_it_was_asked_to_and_the_cloud_is_not_dense():
-    points = scan()
-    points["y"][2] = np.nan
-    message = sent.cloud(ros_messages, points)
-    assert len(read_points(message)) == 6
-    assert (
-        read_points(message, skip_nans=True)["ring"].tolist()
-        == points["ring"][[0, 1, 3, 4, 5]].tolist()
-    )
-    assert len(read_points(message, field_names=["x", "z"], skip_nans=True)) == 6
-    dense = sent.cloud(ros_messages, points, is_dense=True)
-    assert len(read_points(dense, skip_nans=True)) == 6
-
-
-def test_read_points_of_a_big_endian_and_of_an_empty_cloud():
-    points = scan()
-    swapped = points.astype(points.dtype.newbyteorder(">"))
-    read = read_points(sent.cloud(ros_messages, swapped), field_names=["x", "ring"])
-    assert read["x"].astype(float).tolist() == points["x"].tolist()
-    assert read["ring"].astype(int).tolist() == points["ring"].tolist()
-    assert len(read_points(sent.cloud(ros_messages, scan(0)))) == 0
-
-
-def test_read_points_refuses_an_unknown_field():
-    with pytest.raises(AssertionError):
-        read_points(sent.cloud(ros_messages, scan()), field_names=["intensity"])
-
-
-# --- message_filters
-
-
-def test_simple_filter_calls_back_in_order_with_the_messages_and_then_the_arguments():
-    calls = []
-    source = SimpleFilter()
-    source.registerCallback(lambda *args: calls.append(("first", *args)), "extra")
-    source.registerCallback(lambda *args: calls.append(("second", *args)))
-    source.signalMessage(1, 2)
-    assert calls == [("first", 1, 2, "extra"), ("second", 1, 2)]
-
-
 class FakeNode:
+    """Takes subscriptions, and delivers to them."""
+
+    def __init__(self) -> None:
+        self.asked, self.deliver = [], []
+
     def create_subscription(self, kind, topic, callback, qos_profile=None, **options):
-        self.asked = (kind, topic, qos_profile, options)
-        self.deliver = callback
+        self.asked.append((kind, topic, qos_profile, options))
+        self.deliver.append(callback)
         return "subscription"
 
 
-def test_subscriber_signals_what_its_subscription_receives():
-    node, received = FakeNode(), []
+def test_subscriber_calls_back_in_order_with_the_message_and_then_the_arguments():
+    node, calls = FakeNode(), []
     subscriber = Subscriber(node, Image, "front/image", qos_profile=3, raw=False)
-    subscriber.registerCallback(received.append)
-    node.deliver("message")
-    assert received == ["message"]
-    assert node.asked == (Image, "front/image", 3, {"raw": False})
-    assert subscriber.getTopic() == "front/image"
+    subscriber.registerCallback(lambda *args: calls.append(("first", *args)), "extra")
+    subscriber.registerCallback(lambda *args: calls.append(("second", *args)))
+    node.deliver[0]("message")
+    assert calls == [("first", "message", "extra"), ("second", "message")]
+    assert node.asked == [(Image, "front/image", 3, {"raw": False})]
     assert subscriber.sub == "subscription"
 
 
 def test_subscriber_keeps_ten_messages_unless_told_otherwise():
     node = FakeNode()
     Subscriber(node, Image, "image")
-    assert node.asked[2] == 10
+    assert node.asked[0][2] == 10
+
+
+@pytest.fixture
+def synchronised():
+    """Delivers ``(topic, stamp in ms)`` to a synchroniser; what it made of that, in ms."""
+
+    def run(arrivals, topics=2, queue_size=3, slop=0.05):
+        node, out = FakeNode(), []
+        filters = [Subscriber(node, Image, f"image{k}") for k in range(topics)]
+        synchroniser = ApproximateTimeSynchronizer(filters, queue_size, slop)
+        synchroniser.registerCallback(
+            lambda *messages: out.append([stamp_ns(m) // MS for m in messages])
+        )
+        for topic, at in arrivals:
+            header = Outputs(ros_messages).header(at * MS, "")
+            node.deliver[topic](Image(header=header))
+        return out
+
+    return run
+
+
+def test_synchroniser_hands_on_one_message_of_each_within_the_slop(synchronised):
+    assert synchronised([(0, 1000), (1, 1040)]) == [[1000, 1040]]
+    assert synchronised([(1, 1040), (0, 1000)]) == [[1000, 1040]]
+    assert synchronised([(0, 1000), (1, 1060)]) == []
+    assert synchronised([(0, 1000), (1, 1000), (2, 1001)], topics=3) == [[1000, 1000, 1001]]
+
+
+def test_synchroniser_takes_the_nearest_and_each_message_once(synchronised):
+    assert synchronised([(0, 1000), (0, 1030), (1, 1040), (1, 1045)]) == [
+        [1030, 1040],
+        [1000, 1045],
+    ]
+
+
+def test_synchroniser_keeps_the_newest_messages(synchronised):
+    early = [(0, 1000 + k) for k in range(5)]
+    assert synchronised([*early, (1, 1000)], queue_size=2) == [[1003, 1000]]
+
+
+def test_synchroniser_goes_silent_with_its_slowest_sensor(synchronised):
+    """Why the node has a matcher of its own."""
+    assert synchronised([(k % 2, 1000 + 10 * k) for k in range(20)], topics=3) == []
 
 
 # --- what is optional
@@ -215,7 +112,7 @@ def test_unknown_names_are_attribute_errors():
         interop.Bridge
 
 
-PROBE = "from memorysam_ros import interop; print(interop.origin('CvBridge'), interop.CvBridge)"
+PROBE = "from memorysam_ros import interop; print(interop.origin('Subscriber'), interop.Subscriber)"
 
 
 def probe(folder, repository) -> subprocess.CompletedProcess:
@@ -229,13 +126,13 @@ def probe(folder, repository) -> subprocess.CompletedProcess:
 
 
 def test_the_distribution_comes_first(tmp_path, repository):
-    (tmp_path / "cv_bridge.py").write_text("CvBridge = 'genuine'\n")
+    (tmp_path / "message_filters.py").write_text("Subscriber = 'genuine'\n")
     assert probe(tmp_path, repository).stdout == "distribution genuine\n"
 
 
 def test_a_package_that_does_not_import_is_replaced_and_reported(tmp_path, repository):
-    # What a cv_bridge built for NumPy 1 does under NumPy 2.
-    (tmp_path / "cv_bridge.py").write_text("raise AttributeError('_ARRAY_API not found')\n")
+    # What messages built for NumPy 1 do under NumPy 2.
+    (tmp_path / "message_filters.py").write_text("raise AttributeError('_ARRAY_API not found')\n")
     result = probe(tmp_path, repository)
     assert result.stdout.startswith("stand-in <class"), result.stderr
     assert "_ARRAY_API not found" in result.stderr and "numpy<2" in result.stderr
