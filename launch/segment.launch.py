@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
 
 CONFIG = Path(__file__).parent.parent / "config"
-PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
+PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+"""What Fast DDS 3 (Kilted and newer) reads, and what Fast DDS 2 does."""
 SWITCH = ["true", "false"]
 TOPICS = {
     "image": "colour image: sensor_msgs/Image, or the base of its compressed topic",
@@ -64,6 +65,13 @@ def arguments() -> list[DeclareLaunchArgument]:
     ]
 
 
+def dds_profile(context: LaunchContext) -> list[SetEnvironmentVariable]:
+    """More shared memory than Fast DDS's own, too small for images; a choice of the user's stays."""
+    if any(context.environment.get(name) for name in PROFILES):
+        return []
+    return [SetEnvironmentVariable(name, str(CONFIG / "fastdds.xml")) for name in PROFILES]
+
+
 def nodes(context: LaunchContext) -> list[Node]:
     """The node, and RViz if wanted."""
 
@@ -90,6 +98,7 @@ def nodes(context: LaunchContext) -> list[Node]:
     shown = ("labels", "color", "overlay", "points", "organized_points")
     topics = [f"/segment_node/output/{topic}" for topic in shown]
     topics += [f"/segment_node/debug/{topic}_frame" for topic in ("depth", "events", "lidar")]
+    topics.append("/segment_node/debug/lidar_overlay")
     rviz = Node(
         package="rviz2",
         executable="rviz2",
@@ -102,8 +111,5 @@ def nodes(context: LaunchContext) -> list[Node]:
 
 def generate_launch_description() -> LaunchDescription:
     """What `ros2 launch` calls."""
-    # Fast DDS's own shared memory is too small for camera images; a choice of the user's stays.
-    profile = EnvironmentVariable(PROFILE, default_value=str(CONFIG / "fastdds.xml"))
-    return LaunchDescription(
-        [*arguments(), SetEnvironmentVariable(PROFILE, profile), OpaqueFunction(function=nodes)]
-    )
+    actions = [OpaqueFunction(function=function) for function in (dds_profile, nodes)]
+    return LaunchDescription([*arguments(), *actions])

@@ -6,7 +6,8 @@ import os
 
 from memorysam_ros.shared_files import shared_file
 
-_CHOICES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+CHOICES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+"""What Fast DDS 3 (Kilted and newer) reads, and what Fast DDS 2 does."""
 _PROFILE = "config/fastdds.xml"
 
 
@@ -16,11 +17,11 @@ def use_profile() -> str:
     Its default shared memory of 512 KB loses most best-effort images of 1024 x 1024. Must be called
     before rclpy is initialised. The publishers need the profile as well.
     """
-    for choice in _CHOICES:
+    for choice in CHOICES:
         if os.environ.get(choice):
             return os.environ[choice]
     if "fastrtps" not in os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp"):
         return ""
     path = str(shared_file(_PROFILE))
-    os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = path
+    os.environ.update(dict.fromkeys(CHOICES, path))
     return path

@@ -19,7 +19,7 @@ MODULES = {
     "launch.events": ("Shutdown",),
     "launch.events.process": ("ProcessExited",),
     "launch.launch_description_sources": ("PythonLaunchDescriptionSource",),
-    "launch.substitutions": ("EnvironmentVariable", "LaunchConfiguration"),
+    "launch.substitutions": ("LaunchConfiguration",),
     "launch_ros": (),
     "launch_ros.actions": ("Node",),
 }  # fmt: skip

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import os
 import xml.etree.ElementTree as ElementTree
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -94,20 +95,44 @@ def test_launch_files_import_only_what_package_xml_names(repository):
                 assert node.module.partition(".")[0] in names
 
 
-def test_the_dds_profile_has_room_for_images_and_keeps_a_choice_of_the_users(monkeypatch):
-    monkeypatch.delenv("FASTRTPS_DEFAULT_PROFILES_FILE", raising=False)
-    monkeypatch.delenv("FASTDDS_DEFAULT_PROFILES_FILE", raising=False)
-    monkeypatch.delenv("RMW_IMPLEMENTATION", raising=False)
+PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+"""What Fast DDS 3 (Kilted) and Fast DDS 2 (Jazzy) read."""
+
+
+@pytest.fixture
+def nothing_chosen(monkeypatch):
+    for name in (*PROFILES, "RMW_IMPLEMENTATION"):
+        monkeypatch.setenv(name, "")  # so that it is restored
+        monkeypatch.delenv(name)
+
+
+def test_the_dds_profile_has_room_for_images(nothing_chosen):
     path = dds.use_profile()
-    assert os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] == path
+    assert [os.environ[name] for name in PROFILES] == [path, path]
     texts = {e.tag.rpartition("}")[2]: e.text for e in ElementTree.parse(path).iter()}
     assert int(texts["segment_size"]) == 64 * 2**20
     assert int(texts["maxMessageSize"]) == 16 * 2**20
-    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "/mine.xml")
-    assert dds.use_profile() == "/mine.xml"
-    monkeypatch.delenv("FASTRTPS_DEFAULT_PROFILES_FILE")
+
+
+def test_another_middleware_needs_no_dds_profile(nothing_chosen, monkeypatch):
     monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_cyclonedds_cpp")
     assert dds.use_profile() == ""
+    assert not {*PROFILES} & {*os.environ}
+
+
+@pytest.mark.parametrize("chosen", PROFILES)
+def test_a_dds_profile_of_the_users_stays(chosen, nothing_chosen, monkeypatch, launch_file):
+    monkeypatch.setenv(chosen, "/mine.xml")
+    assert dds.use_profile() == "/mine.xml"
+    assert launch_file.dds_profile(SimpleNamespace(environment=os.environ)) == []
+    assert [name for name in PROFILES if name in os.environ] == [chosen]
+
+
+def test_the_launch_file_sets_the_dds_profile_for_both_generations(launch_file):
+    actions = launch_file.dds_profile(SimpleNamespace(environment={}))
+    assert [action.args for action in actions] == [
+        (name, str(launch_file.CONFIG / "fastdds.xml")) for name in PROFILES
+    ]
 
 
 def test_a_file_that_is_nowhere_is_an_error_that_says_where_it_was_sought():
