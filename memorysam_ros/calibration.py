@@ -157,34 +157,40 @@ class StaticTransforms:
 
 
 class TfTransforms:
-    """A live tf2 buffer. Call it outside the executor's thread, which fills the buffer."""
+    """A live tf2 buffer. Call :meth:`lookup` outside the executor's thread, which fills it.
+
+    Nothing is kept here: tf2 keeps static transforms itself, and replaces those told anew.
+    """
 
     def __init__(self, buffer: Any, timeout_s: float = 0.05) -> None:
         from rclpy.duration import Duration
         from rclpy.time import Time
 
         self._buffer = buffer
-        self._timeout = Duration(nanoseconds=round(timeout_s * SECOND_NS))
+        self._wait = Duration(nanoseconds=round(timeout_s * SECOND_NS))
+        self._at_once = Duration()
         self._timeout_s = timeout_s
         self._time = Time
-        self._static: dict[tuple[str, str], np.ndarray] = {}
+        self._unknown: set[tuple[str, str]] = set()
+        self._stuck_at: dict[tuple[str, str], int] = {}
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> np.ndarray:
         """``target_from_source`` at a time, waiting no longer than the timeout.
 
-        A transform that does not change is asked for once, at no particular time, so that it can
-        neither be too old nor in the future. Raises CalibrationError naming frames and times.
+        A transform that does not change is asked for at no particular time, so that it can neither
+        be too old nor in the future. What has been waited for in vain is not waited for again
+        before something new is known of it. Raises CalibrationError naming frames and times.
         """
-        if (target, source) in self._static:
-            return self._static[target, source]
         latest = self._latest(target, source)
         if latest.stamp_ns == 0:  # tf2 gives no stamp to a chain of static transforms
-            self._static[target, source] = latest.parent_from_child
             return latest.parent_from_child
+        stuck = self._stuck_at.pop((target, source), None) == latest.stamp_ns
+        wait = self._at_once if stuck else self._wait
         try:
             stamp = self._time(nanoseconds=stamp_ns)
-            found = self._buffer.lookup_transform(target, source, stamp, self._timeout)
+            found = self._buffer.lookup_transform(target, source, stamp, wait)
         except Exception as error:  # tf2's exceptions share no base class of their own
+            self._stuck_at[target, source] = latest.stamp_ns
             apart_s = (stamp_ns - latest.stamp_ns) / SECOND_NS
             raise CalibrationError(
                 f"no transform from frame {source!r} to {target!r} at {stamp_ns / SECOND_NS:.3f} "
@@ -195,18 +201,22 @@ class TfTransforms:
         return stamped_transform(found).parent_from_child
 
     def clear(self) -> None:
-        """Forgets the static transforms, as after a jump in time or a new calibration."""
-        self._static.clear()
+        """Time starts anew: forgets how frames moved, which tf2 would take for news of old."""
+        self._buffer.clear()
+        self._stuck_at.clear()
 
     def _latest(self, target: str, source: str) -> StampedTransform:
+        wait = self._at_once if (target, source) in self._unknown else self._wait
         try:
-            found = self._buffer.lookup_transform(target, source, self._time(), self._timeout)
+            found = self._buffer.lookup_transform(target, source, self._time(), wait)
         except Exception as error:
+            self._unknown.add((target, source))
             known = ", ".join(sorted(self._known_frames())) or "no frame"
             raise CalibrationError(
                 f"no transform from frame {source!r} to {target!r} ({error}); TF knows {known}: "
                 "correct the frame_id, publish the transform, or give the extrinsics as a parameter"
             ) from error
+        self._unknown.discard((target, source))
         return stamped_transform(found)
 
     def _known_frames(self) -> list[str]:

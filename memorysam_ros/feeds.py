@@ -25,9 +25,16 @@ def fed_by(contract: InputContract, parameters: Parameters) -> dict[str, str]:
     return feeds
 
 
+def listened_to(contract: InputContract, parameters: Parameters) -> tuple[str, ...]:
+    """The sensors that feed a checkpoint, and those of which labelled clouds can be made."""
+    fed = fed_by(contract, parameters).values()
+    clouds = [s for s in ("depth", "lidar") if getattr(parameters, s).policy != "unused"]
+    return tuple(sensor for sensor in SENSORS if sensor in fed or sensor in clouds)
+
+
 def matching_rules(contract: InputContract, parameters: Parameters) -> MatchingRules:
-    """The rules of matching for the sensors that feed a checkpoint."""
-    feeds = fed_by(contract, parameters)
+    """The rules of matching for the sensors that are listened to."""
+    feeds, listened = fed_by(contract, parameters), listened_to(contract, parameters)
     windows = [
         round(contract.modality(name).representation.window_s * 1e9)  # type: ignore[union-attr]
         for name, sensor in feeds.items()
@@ -35,7 +42,7 @@ def matching_rules(contract: InputContract, parameters: Parameters) -> MatchingR
     ]
     followers = []
     for sensor in SENSORS[1:]:
-        if sensor in feeds.values():
+        if sensor in listened:
             own = getattr(parameters, sensor)
             followers.append(
                 SensorRule(
@@ -45,6 +52,7 @@ def matching_rules(contract: InputContract, parameters: Parameters) -> MatchingR
                     tolerance_ns=round(own.tolerance * 1e9),
                     max_age_ns=round(own.max_age * 1e9),
                     window_ns=max(windows, default=0) if sensor == "event" else 0,
+                    extra=sensor not in feeds.values() and own.policy != "required",
                 )
             )
     matching = parameters.matching
@@ -55,6 +63,7 @@ def matching_rules(contract: InputContract, parameters: Parameters) -> MatchingR
         silent_after_ns=round(matching.silent_after * 1e9),
         jump_ns=round(matching.jump * 1e9),
         queue_depth=matching.queue_depth,
+        max_open=matching.queue_depth,
     )
 
 

@@ -54,6 +54,9 @@ class _Choice:
     readings: tuple[Reading, ...] = ()
     held: bool = False
     why: str = ""
+    """Why there is none."""
+    overflow: bool = False
+    """Whether there was one, which had to make room for newer ones."""
 
 
 class Matcher:
@@ -75,7 +78,9 @@ class Matcher:
             )
             for rule in rules.followers
         }
-        self._may_lead: set[str] = set()
+        self.reasons: dict[str, str] = {}
+        """Why each sensor was missing in the last set that lacked it."""
+        self._unplaced: set[str] = set()
         self._arrivals: dict[str, int] = {}
         self._awake_since: dict[str, int] = {}
         self._open: deque[_Open] = deque()
@@ -149,24 +154,21 @@ class Matcher:
         return any(abs(stamp_ns + rule.offset_ns - moment) <= near_ns for moment in moments)
 
     def allow_lead(self, sensor: str, allowed: bool = True) -> None:
-        """Says that a follower is calibrated, so that it may stand in for a silent leader."""
-        (self._may_lead.add if allowed else self._may_lead.discard)(sensor)
+        """Says whether it is known where a follower stands, so that others lead before it if not.
+
+        One of which nothing was said is believed. Where no other is left it leads all the same:
+        its sets show when its place is known again, and say until then why there are no labels.
+        """
+        (self._unplaced.discard if allowed else self._unplaced.add)(sensor)
 
     def leader(self, now_ns: int) -> str:
-        """The sensor that leads at that time.
-
-        A follower must have been heard for as long as the leader was not: where all sensors pause
-        and go on together, as between two bags, the leader is not missing.
-        """
+        """The sensor that leads at that time; the first one, too, if nobody can stand in for it."""
         first = self.rules.leader
-        if first.policy == "optional" and self.silent(first.name, now_ns):
-            for rule in self.rules.followers:
-                able = rule.name in self._may_lead and not rule.window_ns
-                awake_ns = now_ns - self._awake_since.get(rule.name, now_ns)
-                alive = awake_ns > self.rules.silent_after_ns
-                if able and alive and not self.silent(rule.name, now_ns):
-                    return rule.name
-        return first.name
+        if first.policy != "optional" or not self.silent(first.name, now_ns):
+            return first.name
+        able = [rule.name for rule in self.rules.followers if self._could_lead(rule, now_ns)]
+        placed = [name for name in able if name not in self._unplaced]
+        return next(iter((*placed, *able)), first.name)
 
     def silent(self, sensor: str, now_ns: int) -> bool:
         """Whether nothing came from the sensor for longer than ``silent_after_ns``."""
@@ -186,6 +188,16 @@ class Matcher:
             queue.clear()
 
     # Steps
+
+    def _could_lead(self, rule: SensorRule, now_ns: int) -> bool:
+        """Whether a follower is of the kind that leads, and there.
+
+        It must have been heard for as long as the leader was not: where all sensors pause and go
+        on together, as between two bags, the leader is not missing.
+        """
+        awake_ns = now_ns - self._awake_since.get(rule.name, now_ns)
+        there = awake_ns > self.rules.silent_after_ns and not self.silent(rule.name, now_ns)
+        return there and not rule.window_ns and not rule.extra
 
     def _advance(self, now_ns: int) -> int:
         """The clock goes on, or starts anew after a jump back."""
@@ -240,14 +252,12 @@ class Matcher:
         while self._open:
             first = self._open[0]
             due = now_ns - first.opened_ns >= self.rules.deadline_ns
-            due = due or len(self._open) > self.rules.max_open
-            choices: dict[str, _Choice] = {}
-            for rule in self.rules.followers:
-                if rule.name != first.leader:
-                    choice = self._choose(rule, first.reading.stamp_ns, now_ns, due)
-                    if choice is None:
-                        return out
-                    choices[rule.name] = choice
+            choices = self._choices(first, now_ns, due)
+            if choices is None and len(self._open) > self.rules.max_open:
+                self.counts["sets closed early"] += 1
+                choices = self._choices(first, now_ns, due=True)
+            if choices is None:
+                return out
             self._open.popleft()
             self._forget(first.reading.stamp_ns)
             matched = self._close(first, choices, now_ns)
@@ -264,6 +274,19 @@ class Matcher:
             else:
                 queue.forget_before(lead_ns)
 
+    def _choices(self, first: _Open, now_ns: int, due: bool) -> dict[str, _Choice] | None:
+        """What each follower gives to a set; None while something better may still come."""
+        choices: dict[str, _Choice] = {}
+        for rule in self.rules.followers:
+            unheard = rule.extra and rule.name not in self._arrivals
+            if rule.name == first.leader or unheard:
+                continue
+            choice = self._choose(rule, first.reading.stamp_ns, now_ns, due)
+            if choice is None:
+                return None
+            choices[rule.name] = choice
+        return choices
+
     def _choose(self, rule: SensorRule, lead_ns: int, now_ns: int, due: bool) -> _Choice | None:
         """What a sensor gives to a set; None while something better may still come."""
         queue = self._queues[rule.name]
@@ -274,7 +297,7 @@ class Matcher:
             pieces = queue.touching(lead_ns - rule.window_ns, lead_ns)
             if pieces and max(p.end_ns for p in pieces) >= lead_ns - rule.tolerance_ns:
                 return _Choice(pieces)
-            return _Choice(why=self._why(rule, None, lead_ns, silent, now_ns))
+            return self._lack(rule, None, lead_ns, silent, now_ns)
 
         nearest = queue.nearest(lead_ns)
         held = queue.last_until(lead_ns) if rule.policy == "hold" else None
@@ -286,32 +309,46 @@ class Matcher:
             return _Choice((nearest,))
         if held is not None:
             return _Choice((held,), held=True)
-        return _Choice(why=self._why(rule, nearest, lead_ns, silent, now_ns))
+        return self._lack(rule, nearest, lead_ns, silent, now_ns)
 
-    def _why(
+    def _lack(
         self, rule: SensorRule, nearest: Reading | None, lead_ns: int, silent: bool, now_ns: int
-    ) -> str:
+    ) -> _Choice:
+        """Nothing, and why."""
+        last, out_ns = self._arrivals.get(rule.name), self._queues[rule.name].pushed_out_ns
         if silent:
-            last = self._arrivals.get(rule.name)
-            if last is None:
-                return "nothing ever arrived"
-            return f"silent for {(now_ns - last) / 1e9:.0f} s"
+            ever = last is not None
+            return _Choice(
+                why=f"silent for {(now_ns - last) / 1e9:.0f} s" if ever else "nothing ever arrived"
+            )
+        if out_ns is not None and out_ns >= lead_ns - rule.tolerance_ns:
+            return _Choice(
+                why="its readings of that time had to make room; raise matching.queue_depth",
+                overflow=True,
+            )
         if nearest is None:
-            return "nothing arrived in time"
-        distance_ms = (nearest.stamp_ns - lead_ns) / MS
-        return f"nearest is {distance_ms:+.0f} ms away, tolerance {rule.tolerance_ns / MS:.0f} ms"
+            return _Choice(why="nothing arrived in time")
+        distance_ms, tolerance_ms = (nearest.stamp_ns - lead_ns) / MS, rule.tolerance_ns / MS
+        return _Choice(
+            why=f"nearest is {distance_ms:+.0f} ms away, tolerance {tolerance_ms:.0f} ms"
+        )
 
     def _close(self, first: _Open, choices: dict[str, _Choice], now_ns: int) -> MatchedSet | None:
         missing = {name: choice.why for name, choice in choices.items() if not choice.readings}
         if first.leader != self.rules.leader.name:
             missing[self.rules.leader.name] = f"silent; {first.leader} leads"
         self._closed.append((first.reading.stamp_ns, missing))
+        self.reasons.update(missing)
         for name in missing:
             self.counts[f"{name}: missing"] += 1
-            if self._rules[name].policy == "required":
-                self.counts[f"sets dropped: no {name}"] += 1
-                return None
-        self.counts["sets partial" if missing else "sets complete"] += 1
+            if name in choices and choices[name].overflow:
+                self.counts[f"{name}: queue overflow"] += 1
+        required = [name for name in missing if self._rules[name].policy == "required"]
+        if required:
+            self.counts[f"sets dropped: no {required[0]}"] += 1
+            return None
+        partial = any(not self._rules[name].extra for name in missing)
+        self.counts["sets partial" if partial else "sets complete"] += 1
         readings = {name: c.readings for name, c in choices.items() if c.readings}
         return MatchedSet(
             leader=first.leader,

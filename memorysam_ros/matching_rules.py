@@ -28,6 +28,9 @@ class SensorRule:
     window_ns: int = 0
     """Where not 0 the readings are pieces of a stream (event packets), and a set gets all that
     touch the window of this length which ends at the leader's stamp."""
+    extra: bool = False
+    """The model does without it: no set waits for it before it was heard, none is partial for lack
+    of it, and it never leads."""
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
@@ -48,8 +51,7 @@ class MatchingRules:
     """Who leads, who follows, and how long anyone is waited for."""
 
     leader: SensorRule
-    """``optional``: while it is silent, the first calibrated follower leads. ``required``: then
-    there are no sets."""
+    """``optional``: while it is silent, a follower leads. ``required``: then there are no sets."""
     followers: tuple[SensorRule, ...] = ()
     """In the order in which they may stand in for the leader."""
     deadline_ns: int = 100 * MS

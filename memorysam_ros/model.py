@@ -8,6 +8,7 @@ import torch
 
 from memorysam_core.checkpoint import digest
 from memorysam_core.segmenter import Segmenter
+from memorysam_ros.feeds import fed_by
 from memorysam_ros.parameters import Parameters
 from memorysam_ros.pipeline import SegmenterLike
 
@@ -35,31 +36,50 @@ def load_model(parameters: Parameters) -> tuple[SegmenterLike, dict[str, str]]:
         parameters.network_size,
         parameters.engine,
     )
-    most = len(segmenter.contract.names)
-    segmenter.warm_up(lengths=range(1, most + 1) if parameters.prepare == "all" else None)
+    try:
+        warm_up(segmenter, parameters)
+    except BaseException:
+        segmenter.close()
+        raise
     height, width = segmenter.size
     facts = {
         "checkpoint": f"{parameters.checkpoint} sha256 {digest(parameters.checkpoint)[:16]}",
         "model": f"{segmenter.precision} on {segmenter.device}, {width} x {height}",
         "engine": f"{segmenter.engine.source.name}, torch {torch.__version__}",
         "modalities": ", ".join(segmenter.contract.names),
+        **facts_now(segmenter),
     }
-    if segmenter.prepared:
-        facts["prepared"] = "; ".join(map(str, segmenter.prepared))
     return segmenter, facts
 
 
-def device_memory() -> dict[str, str]:
-    """Device memory in use by torch, where there is a device."""
-    if not torch.cuda.is_available():
-        return {}
-    return {
-        "GPU memory (MB)": f"{torch.cuda.memory_allocated() / 2**20:.0f}",
-        "GPU memory, peak (MB)": f"{torch.cuda.max_memory_allocated() / 2**20:.0f}",
-    }
+def warm_up(segmenter: Segmenter, parameters: Parameters) -> None:
+    """Makes what the sensors that will be fed need: code for as many of them as ``prepare`` says,
+    and one run of each. Code for the other numbers of them is made in the background.
+    """
+    feeds = fed_by(segmenter.contract, parameters)
+    fed = [name for name in segmenter.contract.names if name in feeds]
+    possible = range(1, len(fed) + 1)
+    lengths = set(possible if parameters.prepare == "all" else possible[-2:])
+    subsets = [fed[:length] for length in sorted(lengths) if segmenter.engine.can_run(length)]
+    segmenter.warm_up(subsets, lengths, others=False)
+    segmenter.engine.prepare_in_background(set(possible) - lengths)
+
+
+def facts_now(segmenter: SegmenterLike) -> dict[str, str]:
+    """What changes while the node runs: code that is ready, and device memory where it has one."""
+    facts = {}
+    prepared = getattr(segmenter, "prepared", ())
+    if prepared:
+        facts["prepared"] = "; ".join(map(str, prepared))
+    device = torch.device(segmenter.device)
+    if device.type == "cuda":
+        used, peak = torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device)
+        facts["GPU memory (MB)"] = f"{used / 2**20:.0f}"
+        facts["GPU memory, peak (MB)"] = f"{peak / 2**20:.0f}"
+    return facts
 
 
 def free_device_memory() -> None:
-    """Gives back what nothing refers to any more."""
+    """Gives back what nothing refers to any more, of all devices."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from memorysam_ros.diagnostics import Level, StateLog, Status
+from memorysam_ros.status import Level, StateLog, Status
 
 
 class HealthReporter:
@@ -31,6 +34,24 @@ class HealthReporter:
             logger.error(line)
         else:
             logger.warning(line)
+
+    @contextmanager
+    def meanwhile(self, status: Callable[[], Status], period_s: float) -> Iterator[None]:
+        """Publishes a status, at once and in each period, while the caller keeps the executor."""
+        over = threading.Event()
+
+        def publish() -> None:
+            self.publish([status()])
+            while not over.wait(period_s):
+                self.publish([status()])
+
+        thread = threading.Thread(target=publish, name="meanwhile", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def publish(self, statuses: list[Status]) -> None:
         """One message with all statuses; a line in the log for each that has changed."""

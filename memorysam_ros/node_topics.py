@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos import (
+    DurabilityPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
@@ -14,16 +22,37 @@ from memorysam_core.labels import LabelSpace
 from memorysam_ros import interop
 from memorysam_ros.conversions import Outputs, ros_messages
 from memorysam_ros.parameters import Parameters
-from memorysam_ros.result import TOPICS, Result
+from memorysam_ros.result import CLOUDS, TOPICS, Result
 
 try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
+    from rclpy.event_handler import (
+        PublisherEventCallbacks,
+        SubscriptionEventCallbacks,
+        UnsupportedEventTypeError,
+    )
 except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
+    from rclpy.qos_event import (
+        PublisherEventCallbacks,
+        SubscriptionEventCallbacks,
+        UnsupportedEventTypeError,
+    )
 
 OnMessage = Callable[[str, Any], None]
+OnLost = Callable[[str, int], None]
 EVENT_DEPTH, DEPTH = 100, 5
 """Messages that DDS keeps for us; packets of events come by the hundred a second."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A topic that is listened to."""
+
+    sensor: str
+    topic: str
+    kind: Any
+    depth: int = DEPTH
+    choose: str = "remap another topic"
+    """What to do if something else is published there."""
 
 
 class Inputs:
@@ -36,63 +65,102 @@ class Inputs:
         sensors: tuple[str, ...],
         on_message: OnMessage,
         on_camera_info: OnMessage,
+        on_lost: OnLost,
     ) -> None:
-        self._node = node
-        self.incompatible: dict[str, str] = {}
-        """Sensors whose publisher offers another quality of service, and which policy differs."""
-        self.by_sensor: dict[str, Any] = {}
-        for sensor, (topic, kind, depth) in _topics(node, parameters).items():
-            if sensor in sensors:
-                callback = functools.partial(on_message, sensor)
-                self.by_sensor[sensor] = self._subscribe(sensor, topic, kind, depth, callback)
-        self._infos = []
-        for sensor, topic in (
-            ("image", "~/input/camera_info"),
-            ("depth", "~/input/depth_camera_info"),
-        ):
-            if sensor in sensors or sensor == "image":
-                callback = functools.partial(on_camera_info, sensor)
-                self._infos.append(self._subscribe(sensor, topic, CameraInfo, DEPTH, callback))
+        """``on_lost`` is told how many messages of a sensor DDS has lost.
 
-    def notes(self) -> dict[str, str]:
-        """For each sensor what may be in its way, as far as the graph tells."""
-        notes = {}
-        for sensor, subscription in self.by_sensor.items():
+        Raises what rclpy does for ``qos_overrides`` that it does not know; nothing is left then.
+        """
+        self._node = node
+        self._subscriptions: list[tuple[Wanted, Any]] = []
+        with ExitStack() as undo:
+            undo.callback(self.destroy)
+            for wanted, hear in (
+                *((w, on_message) for w in _topics(node, parameters) if w.sensor in sensors),
+                *((w, on_camera_info) for w in _INFOS if w.sensor in (*sensors, "image")),
+            ):
+                callback = functools.partial(hear, wanted.sensor)
+                self._subscriptions.append((wanted, self._subscribe(wanted, callback, on_lost)))
+            undo.pop_all()
+
+    def notes(self) -> Iterator[tuple[str, str, str]]:
+        """For each topic its sensor, what is set up wrongly there, and what may be the reason if
+        nothing comes of it; all as the graph tells now.
+        """
+        for wanted, subscription in self._subscriptions:
             topic = subscription.topic_name
-            if sensor in self.incompatible:
-                notes[sensor] = self.incompatible[sensor]
-            elif not self._node.count_publishers(topic):
-                notes[sensor] = f"nobody publishes {topic}"
-            else:
-                notes[sensor] = f"{topic} has a publisher that sends nothing"
-        return notes
+            found = self._node.get_publishers_info_by_topic(topic)
+            obstacle = next(_obstacles(found, subscription, wanted), "")
+            yield wanted.sensor, obstacle, (
+                f"{topic} has a publisher that sends nothing" if found
+                else f"nobody publishes {topic}"
+            )  # fmt: skip
 
     def destroy(self) -> None:
         """Unsubscribes."""
-        for subscription in (*self.by_sensor.values(), *self._infos):
+        for _, subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
-        self.by_sensor.clear()
-        self._infos.clear()
+        self._subscriptions.clear()
 
-    def _subscribe(
-        self, sensor: str, topic: str, kind: Any, depth: int, callback: Callable[[Any], None]
-    ) -> Any:
-        def incompatible(event: Any) -> None:
-            policy = qos_policy_name_from_kind(event.last_policy_kind)
-            self.incompatible[sensor] = (
-                f"a publisher of {resolved} offers an incompatible {policy}; set qos_overrides."
-                f"{resolved}.subscription.{policy.lower()} to what it offers"
+    def _subscribe(self, wanted: Wanted, callback: Callable[[Any], None], on_lost: OnLost) -> Any:
+        def lost(event: Any) -> None:
+            on_lost(wanted.sensor, event.total_count_change)
+
+        # rclpy's own callbacks would log what the diagnostics say, and cost time in each turn.
+        for events in (
+            SubscriptionEventCallbacks(message_lost=lost, use_default_callbacks=False),
+            SubscriptionEventCallbacks(use_default_callbacks=False),
+        ):
+            try:
+                return self._node.create_subscription(
+                    wanted.kind,
+                    wanted.topic,
+                    callback,
+                    QoSProfile(depth=wanted.depth, reliability=ReliabilityPolicy.BEST_EFFORT),
+                    event_callbacks=events,
+                    qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                )
+            except UnsupportedEventTypeError:  # a middleware that does not count what it loses
+                continue
+        raise AssertionError("a subscription without event callbacks needs no event type")
+
+
+def _obstacles(publishers: Iterable[Any], subscription: Any, wanted: Wanted) -> Iterator[str]:
+    """What is wrong with the publishers of a topic that is subscribed to."""
+    topic, ours = subscription.topic_name, type_name(wanted.kind)
+    for publisher in publishers:
+        if publisher.topic_type != ours:
+            yield (
+                f"{topic} is published as {publisher.topic_type}, where {ours} is listened to: "
+                f"{wanted.choose}"
+            )
+        elif policy := incompatible(publisher.qos_profile, subscription.qos_profile):
+            yield (
+                f"a publisher of {topic} offers an incompatible {policy}; set qos_overrides."
+                f"{topic}.subscription.{policy.lower()} to what it offers"
             )
 
-        resolved = self._node.resolve_topic_name(topic)
-        return self._node.create_subscription(
-            kind,
-            topic,
-            callback,
-            QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT),
-            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=incompatible),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
+
+def incompatible(offered: QoSProfile, asked: QoSProfile) -> str:
+    """The policy that keeps two ends of a topic apart, such as RELIABILITY; empty if none does."""
+    if qos_check_compatible(offered, asked)[0] != QoSCompatibility.ERROR:
+        return ""
+    if (offered.reliability, asked.reliability) == (
+        ReliabilityPolicy.BEST_EFFORT,
+        ReliabilityPolicy.RELIABLE,
+    ):
+        return "RELIABILITY"
+    if (offered.durability, asked.durability) == (
+        DurabilityPolicy.VOLATILE,
+        DurabilityPolicy.TRANSIENT_LOCAL,
+    ):
+        return "DURABILITY"
+    return "DEADLINE" if offered.deadline > asked.deadline else "LIVELINESS"
+
+
+def type_name(kind: Any) -> str:
+    """Full name of a message type, such as ``sensor_msgs/msg/Image``."""
+    return f"{kind.__module__.partition('.')[0]}/msg/{kind.__name__}"
 
 
 class Publications:
@@ -109,6 +177,7 @@ class Publications:
                 kinds[kind.rpartition("/")[2]],
                 f"~/{topic}",
                 QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.RELIABLE),
+                event_callbacks=PublisherEventCallbacks(use_default_callbacks=False),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
             for topic, (kind, _) in TOPICS.items()
@@ -119,9 +188,28 @@ class Publications:
         """Whether anybody subscribes to anything."""
         return any(p.get_subscription_count() for p in self._publishers.values())
 
+    def wants(self, sensor: str) -> bool:
+        """Whether anybody subscribes to what is made of a sensor beside the model's labels."""
+        topics = CLOUDS.get(sensor, ())
+        return any(self._publishers[topic].get_subscription_count() for topic in topics)
+
     def subscribers(self) -> int:
         """How many subscriptions there are to all outputs."""
         return sum(p.get_subscription_count() for p in self._publishers.values())
+
+    def obstacles(self) -> Iterator[str]:
+        """Who subscribes to an output and cannot hear it, as the graph tells now."""
+        for publisher in self._publishers.values():
+            topic, ours = publisher.topic_name, type_name(publisher.msg_type)
+            for subscriber in self._node.get_subscriptions_info_by_topic(topic):
+                who = f"{subscriber.node_namespace.rstrip('/')}/{subscriber.node_name}"
+                if subscriber.topic_type != ours:
+                    yield f"{who} takes {topic} for {subscriber.topic_type}; it is {ours}"
+                elif policy := incompatible(publisher.qos_profile, subscriber.qos_profile):
+                    yield (
+                        f"{who} asks for another {policy} of {topic} than is offered; change it "
+                        f"there, or set qos_overrides.{topic}.publisher.{policy.lower()}"
+                    )
 
     def publish(self, result: Result) -> None:
         """Makes and publishes the messages that somebody subscribes to."""
@@ -158,25 +246,29 @@ class Publications:
         return self._node.create_lifecycle_publisher(LabelInfo, "~/output/label_info", latched)
 
 
-def _topics(node: Any, parameters: Parameters) -> Mapping[str, tuple[str, Any, int]]:
-    """By sensor its topic, message type and depth. As image_transport does, the name of a
-    compressed topic is that of the remapped raw one and the transport's.
+_INFOS = (
+    Wanted("image", "~/input/camera_info", CameraInfo),
+    Wanted("depth", "~/input/depth_camera_info", CameraInfo),
+)
+
+
+def _topics(node: Any, parameters: Parameters) -> Iterator[Wanted]:
+    """The topics of the sensors. As image_transport does, the name of a compressed topic is that of
+    the remapped raw one and the transport's.
     """
-
-    def image(topic: str, transport: str) -> tuple[str, Any, int]:
+    for sensor in ("image", "depth"):
+        topic, transport = f"~/input/{sensor}", getattr(parameters, sensor).transport
+        choose = f"set {sensor}.transport, or remap another topic"
         if transport == "raw":
-            return topic, Image, DEPTH
-        return f"{node.resolve_topic_name(topic)}/{transport}", CompressedImage, DEPTH
-
-    topics = {
-        "image": image("~/input/image", parameters.image.transport),
-        "depth": image("~/input/depth", parameters.depth.transport),
-        "lidar": ("~/input/points", PointCloud2, DEPTH),
-    }
+            yield Wanted(sensor, topic, Image, choose=choose)
+        else:
+            topic = f"{node.resolve_topic_name(topic)}/{transport}"
+            yield Wanted(sensor, topic, CompressedImage, choose=choose)
+    yield Wanted("lidar", "~/input/points", PointCloud2)
+    choose = "set event.source to what it is, packets or image"
     if parameters.event.source == "image":
-        topics["event"] = ("~/input/events", Image, DEPTH)
+        yield Wanted("event", "~/input/events", Image, choose=choose)
     elif interop.optional("event_camera_msgs") is not None:
         from event_camera_msgs.msg import EventPacket
 
-        topics["event"] = ("~/input/events", EventPacket, EVENT_DEPTH)
-    return topics
+        yield Wanted("event", "~/input/events", EventPacket, EVENT_DEPTH, choose)

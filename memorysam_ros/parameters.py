@@ -175,7 +175,11 @@ class MatchingParameters:
         maximum=60.0,
     )
     queue_depth: int = _parameter(
-        16, "readings kept of each sensor while they wait for their set", minimum=1, maximum=1000
+        16,
+        "readings kept of each sensor while they wait for their set, images included; a long "
+        "deadline takes more",
+        minimum=1,
+        maximum=1000,
     )
 
 
@@ -289,6 +293,13 @@ def from_values(values: Mapping[str, Any]) -> Parameters:
     for group, fields in groups.items():
         top[group] = dataclasses.replace(getattr(Parameters, group), **fields)
     return Parameters(**top)
+
+
+def check(name: str, value: Any) -> None:
+    """Raises ValueError, in one line, where a parameter does not accept a value by itself."""
+    for row in table():
+        if row.name == name:
+            _check(row, _coerced(row, value))
 
 
 def unknown_names(values: Mapping[str, Any]) -> list[str]:

@@ -20,7 +20,7 @@ from memorysam_core.segmenter import Segmentation
 from memorysam_ros import conversions
 from memorysam_ros.calibration import Calibration, Transforms
 from memorysam_ros.cameras import Cameras
-from memorysam_ros.feeds import SENSORS, calibration_of, fed_by, matching_rules
+from memorysam_ros.feeds import SENSORS, calibration_of, fed_by, listened_to, matching_rules
 from memorysam_ros.matching import MatchedSet, Matcher
 from memorysam_ros.parameters import Parameters
 from memorysam_ros.readings import Readings
@@ -47,8 +47,18 @@ class SegmenterLike(Protocol):
         ...
 
 
+_DO_WITH_LESS = (
+    "choose a smaller network_height and network_width, precision bf16 or fp16, or a smaller model"
+)
+
+
 class UnusableSet(Exception):
     """A set of which nothing, or not what is required, can be shown to the model."""
+
+    def __init__(self, why: str, troubles: Mapping[str, str]) -> None:
+        """``troubles``: sensors whose message could not be used, and why."""
+        super().__init__(why)
+        self.troubles = troubles
 
 
 class Pipeline:
@@ -69,6 +79,8 @@ class Pipeline:
         self.parameters = parameters
         self.modalities = fed_by(segmenter.contract, parameters)
         """For each modality that is fed, its sensor."""
+        self.listened = listened_to(segmenter.contract, parameters)
+        """The sensors that feed the model, and those that only outputs are made of."""
         self.matcher = Matcher(matching_rules(segmenter.contract, parameters))
         calibration = calibration or calibration_of(parameters)
         self.cameras = Cameras(calibration.intrinsics, parameters.image.rectified)
@@ -83,14 +95,17 @@ class Pipeline:
             self.cameras,
             self.readings,
         )
-        self._shedding = Shedding()
-        if self.cameras.known("image"):
-            self._allow_leading()
+        self._shedding = Shedding([n for n, s in self.modalities.items() if self._required(s)])
 
     @property
     def sensors(self) -> tuple[str, ...]:
-        """The sensors that are listened to."""
+        """The sensors that feed the model."""
         return tuple(name for name in SENSORS if name in self.modalities.values())
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """The sensors that only outputs are made of."""
+        return tuple(rule.name for rule in self.matcher.rules.followers if rule.extra)
 
     @property
     def unfed(self) -> list[str]:
@@ -104,10 +119,11 @@ class Pipeline:
 
     def add_camera_info(self, sensor: str, message: Any) -> None:
         """A CameraInfo of ``image`` or ``depth`` arrived."""
-        first = not self.cameras.known(sensor)
         self.cameras.add_info(sensor, message)
-        if first and sensor == "image":
-            self._allow_leading()
+
+    def resume(self) -> None:
+        """Messages have been left out on purpose; those from now on follow each other."""
+        self._events.restart()
 
     def add(self, sensor: str, message: Any, now_ns: int) -> list[MatchedSet]:
         """A sensor's message arrived; the sets that this closes.
@@ -121,10 +137,12 @@ class Pipeline:
             stamp_ns = now_ns
         if sensor != "event" or self.parameters.event.source == "image":
             return self.matcher.add(sensor, stamp_ns, message, now_ns)
-        events = self._events.decode(message)
+        # The matcher adds the offset to a reading's stamps; events have their own.
+        offset_ns = round(self.parameters.event.offset * 1e9)
+        events = self._events.decode(message, stamp_ns + offset_ns)
         if self._events.lost_packets:
             self.matcher.counts["event: packets lost"] = self._events.lost_packets
-        last_ns = int(np.max(events.t_ns)) if len(events.t_ns) else stamp_ns
+        last_ns = int(np.max(events.t_ns)) - offset_ns if len(events.t_ns) else stamp_ns
         return self.matcher.add(sensor, stamp_ns, events, now_ns, end_ns=max(stamp_ns, last_ns))
 
     def expects(self, sensor: str, message: Any) -> bool:
@@ -151,14 +169,20 @@ class Pipeline:
         """Labels of a set.
 
         A sensor whose message cannot be used is left out and its trouble told in the result.
-        Raises UnusableSet where nothing is left or a required sensor is among them, and whatever
-        the model raises.
+        Raises UnusableSet where nothing is left or a required sensor is among them, or where it is
+        not known what the camera would see, and whatever the model raises.
         """
         begin_ns = time.perf_counter_ns()
         troubles: dict[str, str] = {}
-        readings = self._frames.readings(matched, troubles, self._uncalibrated)
+        readings = self._frames.readings(matched, troubles, self.matcher.allow_lead)
         converted_ns = time.perf_counter_ns()
         size = self._frames.view_size(readings, troubles)
+        if matched.leader != "image" and size is None:
+            raise UnusableSet(
+                f"image is silent, and {matched.leader} cannot stand in for it: "
+                + troubles.get("image", "nothing arrived on ~/input/camera_info"),
+                troubles,
+            )
         drawn = self._frames.frames(matched, readings, size, troubles)
         pixels = {name: one.frame.pixels for name, one in drawn.items()}
         self._refuse_unusable(pixels, troubles)
@@ -192,28 +216,27 @@ class Pipeline:
             segmentation = self.segmenter.segment(
                 pixels, size if as_camera else self.segmenter.size
             )
-        except torch.OutOfMemoryError:
-            self._shedding.failed(names)
-            raise
+        except torch.OutOfMemoryError as error:
+            if self._shedding.failed(names):
+                raise
+            raise UnusableSet(
+                f"the device runs out of memory with {', '.join(names)} alone; {_DO_WITH_LESS}",
+                troubles,
+            ) from error
         self._shedding.worked()
         for name in self._shedding.given_up:
             troubles[self.modalities[name]] = (
-                "left out, since the device ran out of memory with it; choose a smaller "
-                "network_height and network_width, precision bf16 or fp16, or a smaller model"
+                f"left out, since the device ran out of memory with it; {_DO_WITH_LESS}"
             )
         return segmentation
 
     def _refuse_unusable(self, frames: dict[str, Tensor], troubles: dict[str, str]) -> None:
         for sensor, trouble in troubles.items():
-            if getattr(self.parameters, sensor).policy == "required":
-                raise UnusableSet(f"{sensor}: {trouble}")
+            if self._required(sensor):
+                raise UnusableSet(f"{sensor}: {trouble}", troubles)
         if not frames:
             told = "; ".join(f"{sensor}: {trouble}" for sensor, trouble in troubles.items())
-            raise UnusableSet(told or "no frame could be drawn")
+            raise UnusableSet(told or "no frame could be drawn", troubles)
 
-    def _uncalibrated(self, sensor: str) -> None:
-        self.matcher.allow_lead(sensor, False)
-
-    def _allow_leading(self) -> None:
-        for sensor in ("depth", "lidar"):
-            self.matcher.allow_lead(sensor)
+    def _required(self, sensor: str) -> bool:
+        return getattr(self.parameters, sensor).policy == "required"

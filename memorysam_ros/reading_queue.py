@@ -35,6 +35,8 @@ class ReadingQueue:
         self._reach_ns: int | None = None
         self.jumped = False
         """Whether the stamps started anew; whoever has acted on it resets this."""
+        self.pushed_out_ns: int | None = None
+        """The end of the latest reading that had to go since the queue was full."""
 
     def __len__(self) -> int:
         return len(self._readings)
@@ -55,10 +57,11 @@ class ReadingQueue:
         self._stamps.clear()
         self._gaps.clear()
         self._reach_ns = None
+        self.pushed_out_ns = None
         self.jumped = False
 
     def put(self, reading: Reading) -> list[str]:
-        """Keeps a reading; what was wrong with it or had to go, in words."""
+        """Keeps a reading; what was wrong with it, in words."""
         problems = []
         stamp = reading.stamp_ns
         if self._stamps and stamp < self._stamps[-1] - self._jump_ns:
@@ -74,6 +77,7 @@ class ReadingQueue:
         self._readings.insert(slot, reading)
         self._reach_ns = max(reading.end_ns, self._reach_ns or reading.end_ns)
         if len(self._readings) > self._depth:
+            self.pushed_out_ns = self._readings[0].end_ns
             del self._readings[0], self._stamps[0]
         return problems
 

@@ -23,6 +23,7 @@ from memorysam_core.labels import LabelSpace
 from memorysam_core.segmenter import Segmentation
 from memorysam_ros.conversions import Outputs, blend, stamp_ns
 from memorysam_ros.matching import MatchedSet
+from memorysam_ros.range_colours import paint_points
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,23 @@ class Result:
             confidence.reshape(-1)[pixel],
         )
 
+    def lidar_overlay(self) -> np.ndarray | None:
+        """The scan's visible points over the image (else black), coloured by range.
+
+        uint8 ``(H, W, 3)``, at the image's own size; None as for :meth:`points`.
+        """
+        scan, image = self.readings.get("lidar"), self.readings.get("image")
+        if not isinstance(scan, PointsReading) or self.camera is None:
+            return None
+        seen = lidar.look(scan, self.camera)
+        if isinstance(image, ImageReading):
+            picture = np.array(image.pixels)
+        else:
+            picture = np.zeros((*seen.size, 3), np.uint8)
+        range_m = torch.linalg.vector_norm(seen.xyz, dim=1)
+        paint_points(picture, seen.pixel[seen.visible].numpy(), range_m[seen.visible].numpy())
+        return picture
+
     def organised_points(self) -> np.ndarray | None:
         """A point for each label, in the camera's frame, float32 ``(H, W, 3)``, NaN for none.
 
@@ -145,6 +163,11 @@ def _organised(result: Result, outputs: Outputs, opacity: float) -> Any:
     return None if points is None else outputs.organised_points(result.header(outputs), points)
 
 
+def _lidar_overlay(result: Result, outputs: Outputs, opacity: float) -> Any:
+    picture = result.lidar_overlay()
+    return None if picture is None else outputs.rgb(result.header(outputs), picture)
+
+
 def _camera_info(result: Result, outputs: Outputs, opacity: float) -> Any:
     view = result.view()
     return None if view is None else outputs.camera_info(result.header(outputs), view)
@@ -163,6 +186,13 @@ TOPICS: dict[str, tuple[str, Message]] = {
     "debug/depth_frame": (_IMAGE, _debug("depth")),
     "debug/events_frame": (_IMAGE, _debug("event")),
     "debug/lidar_frame": (_IMAGE, _debug("lidar")),
+    "debug/lidar_overlay": (_IMAGE, _lidar_overlay),
 }
 """By topic under the node's name: its type, and how its message is made (None: it cannot be).
 Labels come first, since that is what somebody waits for."""
+
+CLOUDS = {
+    "depth": ("output/organized_points",),
+    "lidar": ("output/points", "debug/lidar_overlay"),
+}
+"""By sensor the topics that are made of it, whether or not the model is shown it."""

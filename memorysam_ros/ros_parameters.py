@@ -8,7 +8,14 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 
 from memorysam_core.labels import LabelSpace
 from memorysam_ros.parameter_files import of_rclpy
-from memorysam_ros.parameters import Parameter, Parameters, from_values, table, unknown_names
+from memorysam_ros.parameters import (
+    Parameter,
+    Parameters,
+    check,
+    from_values,
+    table,
+    unknown_names,
+)
 
 
 def declare(node: Any) -> None:
@@ -21,6 +28,25 @@ def declare(node: Any) -> None:
 def read(node: Any) -> Parameters:
     """The values now. Raises ValueError for one that is not accepted."""
     return from_values({row.name: node.get_parameter(row.name).value for row in table()})
+
+
+def refuse(changes: list[Any]) -> str:
+    """Why a change of parameters is not accepted; empty where it is.
+
+    Each is looked at by itself: of two that go together, one is always set first.
+    """
+    try:
+        for parameter in changes:
+            check(parameter.name, parameter.value)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def own(changes: list[Any]) -> list[str]:
+    """The names among these that are parameters of the table."""
+    others = unknown_names({parameter.name: None for parameter in changes})
+    return [parameter.name for parameter in changes if parameter.name not in others]
 
 
 def unknown_overrides(node: Any) -> list[str]:
@@ -50,22 +76,18 @@ class LabelSpaceParameters:
             "ignore": (space.ignore_id, "the id of a pixel without a label"),
         }
         for name, (value, description) in values.items():
+            full = f"label_space.{name}"
             descriptor = ParameterDescriptor(description=f"{description}; from the checkpoint")
-            self._node.declare_parameter(
-                f"label_space.{name}", value, descriptor, ignore_override=True
-            )
-            self._names.append(f"label_space.{name}")
+            self._node.declare_parameter(full, value, descriptor, ignore_override=True)
+            self._names.append(full)
+            self._node.describe_parameter(full).read_only = True
 
     def withdraw(self) -> None:
         """Takes them away, as the checkpoint is gone."""
         for name in self._names:
+            self._node.describe_parameter(name).read_only = False  # else it would have to stay
             self._node.undeclare_parameter(name)
         self._names.clear()
-
-    def refuse(self, parameters: list[Any]) -> str:
-        """Why a change by somebody else is refused; empty where it is not."""
-        mine = [p.name for p in parameters if p.name in self._names]
-        return f"{', '.join(mine)} come from the checkpoint and are read-only" if mine else ""
 
 
 def _descriptor(row: Parameter) -> ParameterDescriptor:

@@ -87,11 +87,11 @@ class SetFrames:
             return
 
     def readings(
-        self, matched: MatchedSet, troubles: Troubles, uncalibrated: Callable[[str], None]
+        self, matched: MatchedSet, troubles: Troubles, placed: Callable[[str, bool], None]
     ) -> dict[str, Reading]:
         """Readings by sensor; the image first, since it says where the camera is.
 
-        ``uncalibrated`` is told of sensors of which it is not known where they are.
+        ``placed`` is told of which sensors it is known where they are, and of which it is not.
         """
         readings: dict[str, Reading] = {}
         for sensor in SENSORS:
@@ -102,10 +102,11 @@ class SetFrames:
             try:
                 stream = sensor == "event" and self._packets
                 readings[sensor] = self._reading(sensor, payloads if stream else payloads[0])
+                placed(sensor, True)
             except Exception as error:  # a broken message must cost no more than its sensor
                 troubles[sensor] = told(error)
                 if isinstance(error, CalibrationError):
-                    uncalibrated(sensor)
+                    placed(sensor, False)
         return readings
 
     def view_size(

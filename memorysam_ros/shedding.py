@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 import torch
@@ -14,25 +14,36 @@ TOLERATED = 2
 
 
 class Shedding:
-    """Gives up the last modality of the sequence when sets repeatedly run out of memory."""
+    """Gives up the last modality of the sequence that is not required, when sets repeatedly run
+    out of memory.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, required: Collection[str] = ()) -> None:
+        """``required``: modalities that are never given up."""
         self.given_up: list[str] = []
         """Modalities that are left out from now on, in the order in which they were given up."""
+        self._required = frozenset(required)
         self._failures = 0
 
     def keep(self, frames: Mapping[str, T]) -> dict[str, T]:
         """The frames that are still shown to the model."""
         return {name: frame for name, frame in frames.items() if name not in self.given_up}
 
-    def failed(self, names: list[str]) -> None:
-        """The model ran out of memory with these modalities, in order."""
+    def failed(self, names: list[str]) -> bool:
+        """The model ran out of memory with these modalities, in order; whether less can be tried,
+        or the same once more.
+        """
         self._failures += 1
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        if self._failures >= TOLERATED and len(names) > 1:
-            self.given_up.append(names[-1])
-            self._failures = 0
+        if self._failures < TOLERATED:
+            return True
+        spare = [name for name in names if name not in self._required]
+        if len(names) == 1 or not spare:
+            return False
+        self.given_up.append(spare[-1])
+        self._failures = 0
+        return True
 
     def worked(self) -> None:
         """The model had enough memory."""

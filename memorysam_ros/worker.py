@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -101,6 +102,7 @@ class Worker(Generic[Item]):
         self._job = job
         self._failed = failed
         self._mailbox: Mailbox[Item] = Mailbox()
+        self._began_ns = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -112,6 +114,12 @@ class Worker(Generic[Item]):
     def idle(self) -> bool:
         """Whether it waits for an item."""
         return self._mailbox.idle
+
+    @property
+    def working_ns(self) -> int:
+        """For how long it has worked on its item; 0 where it has none."""
+        began_ns = self._began_ns
+        return time.monotonic_ns() - began_ns if began_ns else 0
 
     def offer(self, kind: str, errand: Callable[[], None]) -> None:
         """Leaves something to do while there is no item, in place of an older one of its kind."""
@@ -132,7 +140,10 @@ class Worker(Generic[Item]):
             if isinstance(taken, Errand):
                 taken.do()
                 continue
+            self._began_ns = time.monotonic_ns()
             try:
                 self._job(taken)
             except Exception as error:
                 self._failed(taken, error)
+            finally:
+                self._began_ns = 0

@@ -32,10 +32,16 @@ class EventStream:
         self.lost_packets = 0
         """Packets that the sequence numbers say were lost on the way."""
 
-    def decode(self, message: Any) -> EventsReading:
+    def restart(self) -> None:
+        """Packets were left out on purpose: the next one begins anew, and none counts as lost."""
+        self._evt3 = None
+        self._next_seq = None
+
+    def decode(self, message: Any, begin_ns: int | None = None) -> EventsReading:
         """The events of a packet, in the order in which the sensor sent them.
 
-        Raises ConversionError for an unknown encoding or a packet of broken length.
+        ``begin_ns`` is the time of its first data, where that is not the header's stamp. Raises
+        ConversionError for an unknown encoding or a packet of broken length.
         """
         encoding, data = str(message.encoding), np.frombuffer(message.events, np.uint8)
         word = 2 if encoding == "evt3" else 8
@@ -52,9 +58,10 @@ class EventStream:
         else:
             t_ns, x, y, p = _MONO_OR_LIBCAER[encoding](data.view("<u8"))
         inside = (x < message.width) & (y < message.height)
-        first = t_ns[0] if len(t_ns) else 0
+        begin_ns = stamp_ns(message) if begin_ns is None else begin_ns
+        shift_ns = begin_ns - int(t_ns[0]) if len(t_ns) else 0
         return EventsReading(
-            t_ns=(t_ns - first + stamp_ns(message))[inside],
+            t_ns=(t_ns + shift_ns)[inside],
             x=x[inside],
             y=y[inside],
             p=p[inside],

@@ -136,7 +136,7 @@ class Outputs:
         confidence: np.ndarray,
         label_space: LabelSpace,
     ) -> Any:
-        """Points ``(N, 3)`` in the LiDAR's frame with label ids and confidence ``(N,)``, 0 to 255.
+        """Points ``(N, 3)`` in the header's frame with label ids and confidence ``(N,)``, 0 to 255.
 
         A PointCloud2 with the fields x, y, z, rgb (packed as PCL does), label, confidence.
         """

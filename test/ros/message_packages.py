@@ -39,9 +39,14 @@ for _library in pathlib.Path(__file__).parent.glob("lib*.so"):
 """
 
 
+def installed(name: str) -> bool:
+    """Whether Python finds a package."""
+    return importlib.util.find_spec(name) is not None
+
+
 def missing() -> list[str]:
     """The packages that are not installed."""
-    return [name for name in DEFINITIONS if importlib.util.find_spec(name) is None]
+    return [name for name in DEFINITIONS if not installed(name)]
 
 
 def why_not() -> str:
@@ -50,7 +55,7 @@ def why_not() -> str:
         return "no compiler"
     if not Path(sysconfig.get_path("include"), "Python.h").exists():
         return "no Python.h"
-    return "" if importlib.util.find_spec("rosidl_generator_py") else "no generators"
+    return "" if installed("rosidl_generator_py") else "no generators"
 
 
 def make(folder: Path) -> Path:

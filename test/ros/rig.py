@@ -155,6 +155,34 @@ class Rig:
         arrays = self.received["/diagnostics"]
         return {v.key: v.value for a in arrays for s in a.status for v in s.values}
 
+    def heard(self, sensor: str) -> int:
+        """How many messages of a sensor the node has heard by now, since it was activated."""
+        return int(self._values_now(f"sensor {sensor}")["messages"])
+
+    def total(self, what: str) -> int:
+        """How often something happened to a set by now, such as ``sets superseded``."""
+        return int(self._values_now("segmentation").get(what, "0 in all").split()[-3])
+
+    def told(self, name: str, says: str, level: bytes) -> list[dict]:
+        """The reports since :meth:`clear` in which a status says so: all statuses by name."""
+        reports = [
+            {s.name.removeprefix("segment_node: "): s for s in array.status}
+            for array in self.received["/diagnostics"]
+        ]
+        return [
+            r for r in reports if name in r and r[name].level == level and says in r[name].message
+        ]
+
+    def _values_now(self, name: str) -> dict[str, str]:
+        arrays = self.received["/diagnostics"]
+        seen = len(arrays)  # the next one may have been made before now
+        self.wait(lambda: len(arrays) >= seen + 2, "diagnostics")
+        return self.values(name)
+
+    def values(self, name: str = "segmentation") -> dict[str, str]:
+        """The values of the last diagnostic of that name."""
+        return {v.key: v.value for v in self.status(name).values}
+
     def wait(self, condition, what, seconds: float = 20.0):
         """Until the condition holds; ``what``, or what it returns, is told if it never does."""
         end = time.monotonic() + seconds
@@ -196,14 +224,15 @@ class Rig:
         self.info_publisher.publish(info or camera_info())
 
     def drive(self, sensors: dict[str, Sensor], seconds: float, start_ns: int | None = None):
-        """Publishes in real time; stamps begin now, or at ``start_ns``."""
+        """Publishes in real time what arrives until then; stamps begin now, or at ``start_ns``."""
         begin = time.monotonic()
         zero_ns = time.time_ns() if start_ns is None else start_ns
         queue = []
         for name, sensor in sensors.items():
             for k in range(int(seconds * sensor.rate)):
                 t = sensor.phase + k / sensor.rate
-                if not sensor.silent[0] <= t < sensor.silent[1]:
+                arrives = t + sensor.latency < seconds + 0.2
+                if arrives and not sensor.silent[0] <= t < sensor.silent[1]:
                     heapq.heappush(queue, (t + sensor.latency, name, t))
         while queue:
             due, name, t = heapq.heappop(queue)
@@ -211,7 +240,7 @@ class Rig:
             message = sensors[name].change(t, message_at(name, stamp))
             time.sleep(max(0.0, begin + due - time.monotonic()))
             if message is not None:
-                self.send(name, stamp, message)
+                self.send(name, stamp_ns(message), message)
 
     def reconfigure(self, values: dict[str, object]) -> None:
         """Takes the node down to unconfigured and up again with other parameters."""

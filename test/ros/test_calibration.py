@@ -204,15 +204,19 @@ class Buffer:
     """A transform that does not change (stamp 0), or one that moves by 1 m a second until 10 s."""
 
     def __init__(self, static: bool) -> None:
-        self.static, self.calls = static, 0
+        self.static, self.x, self.until_ns = static, 0.0, 10_000_000_000
+        self.known, self.cleared = {"lidar"}, 0
+        self.waits = []
+
+    def clear(self) -> None:
+        self.cleared += 1
 
     def lookup_transform(self, target, source, time, timeout):
-        self.calls += 1
-        assert timeout.nanoseconds == 50_000_000
-        if source != "lidar":
+        self.waits.append(timeout.nanoseconds // 1_000_000)
+        if source not in self.known:
             raise LookupError(f'"{source}" passed to lookupTransform does not exist.')
-        at_ns = time.nanoseconds or 10_000_000_000
-        if at_ns > 10_000_000_000 and not self.static:
+        at_ns = time.nanoseconds or self.until_ns
+        if at_ns > self.until_ns and not self.static:
             raise RuntimeError("would require extrapolation into the future")
         at_s, still = divmod(0 if self.static else at_ns, 1_000_000_000)
         zero = {"x": 0.0, "y": 0.0, "z": 0.0}
@@ -220,7 +224,7 @@ class Buffer:
             header=Message(stamp=Message(sec=at_s, nanosec=still), frame_id=target),
             child_frame_id=source,
             transform=Message(
-                translation=Message(**zero | {"x": at_s + still * 1e-9}),
+                translation=Message(**zero | {"x": self.x + at_s + still * 1e-9}),
                 rotation=Message(**zero, w=1.0),
             ),
         )
@@ -229,14 +233,41 @@ class Buffer:
         return "lidar: {parent: 'camera', rate: 10.0}\n"
 
 
-def test_static_transforms_are_asked_for_once_and_never_too_late():
+def test_static_transforms_are_never_too_late_and_a_new_one_counts_at_once():
     transforms = TfTransforms(buffer := Buffer(static=True))
     for stamp_ns in (0, 5_000_000_000, 99_000_000_000):
         np.testing.assert_array_equal(transforms.lookup("camera", "lidar", stamp_ns), np.eye(4))
-    assert buffer.calls == 1
+    buffer.x = 2.0
+    assert transforms.lookup("camera", "lidar", 0)[0, 3] == 2.0
     transforms.clear()
-    transforms.lookup("camera", "lidar", 0)
-    assert buffer.calls == 2
+    assert buffer.cleared == 1
+
+
+def test_a_frame_that_is_unknown_is_waited_for_once_until_it_is_told():
+    transforms = TfTransforms(buffer := Buffer(static=True))
+    for _ in range(3):
+        with pytest.raises(CalibrationError, match="does not exist"):
+            transforms.lookup("camera", "velodyne", 0)
+    assert buffer.waits == [50, 0, 0]
+    buffer.known.add("velodyne")
+    transforms.lookup("camera", "velodyne", 0)
+    buffer.known.clear()
+    with pytest.raises(CalibrationError):
+        transforms.lookup("camera", "velodyne", 0)
+    assert buffer.waits[3:] == [0, 50]
+
+
+def test_a_motion_that_is_told_no_more_is_waited_for_once_until_it_goes_on():
+    transforms = TfTransforms(buffer := Buffer(static=False))
+    for _ in range(3):
+        with pytest.raises(CalibrationError, match="extrapolation"):
+            transforms.lookup("camera", "lidar", 10_500_000_000)
+    assert buffer.waits[1::2] == [50, 0, 0]
+    buffer.until_ns = 10_400_000_000  # it goes on: the rest may be on its way
+    with pytest.raises(CalibrationError, match="extrapolation"):
+        transforms.lookup("camera", "lidar", 10_500_000_000)
+    assert buffer.waits[-1] == 50
+    assert transforms.lookup("camera", "lidar", 10_300_000_000)[0, 3] == pytest.approx(10.3)
 
 
 def test_moving_transforms_are_asked_for_at_the_stamp():

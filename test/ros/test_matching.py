@@ -212,7 +212,7 @@ def test_one_reading_from_the_future_does_not_derail_a_sensor():
 def test_a_calibrated_sensor_leads_while_the_camera_is_silent():
     followers = (SensorRule("depth"), lidar())
     matcher = Matcher(rules(*followers, silent_after_ns=1 * S))
-    matcher.allow_lead("lidar")
+    matcher.allow_lead("depth", False)
     matcher.add("image", 0, None, 0)
     out = []
     for ms in range(100, 2500, 100):
@@ -231,9 +231,72 @@ def test_a_calibrated_sensor_leads_while_the_camera_is_silent():
     assert len(back.readings) == 3
 
 
+def test_where_nobody_is_known_to_be_calibrated_the_first_leads_until_another_is():
+    followers = (SensorRule("depth"), lidar(), SensorRule("event", window_ns=50 * MS))
+    matcher = Matcher(rules(*followers, silent_after_ns=1 * S))
+    for name in ("depth", "lidar"):
+        matcher.allow_lead(name, False)
+    for ms in range(0, 2500, 100):
+        for name in ("depth", "lidar", "event"):
+            matcher.add(name, ms * MS, None, ms * MS, end_ns=ms * MS)
+    now = 2500 * MS
+    assert matcher.leader(now) == "depth"
+    matcher.allow_lead("lidar")
+    assert matcher.leader(now) == "lidar"
+    matcher.allow_lead("depth")
+    assert matcher.leader(now) == "depth"
+    assert matcher.leader(10 * S) == "image"  # now that all are silent
+    assert matcher.silent("image", 10 * S)
+
+
+def test_an_extra_sensor_is_not_waited_for_before_it_is_heard_and_never_leads():
+    matcher = Matcher(rules(lidar(extra=True), silent_after_ns=1 * S))
+    (alone,) = matcher.add("image", 100 * MS, None, 100 * MS)
+    assert (set(alone.readings), alone.missing) == ({"image"}, {})
+    matcher.add("lidar", 200 * MS, None, 201 * MS)
+    assert matcher.add("image", 240 * MS, None, 240 * MS) == []
+    (both,) = matcher.add("lidar", 300 * MS, None, 301 * MS)
+    assert set(both.readings) == {"image", "lidar"}
+    matcher.add("image", 500 * MS, None, 500 * MS)
+    (out,) = matcher.tick(600 * MS)
+    assert set(out.missing) == {"lidar"}
+    assert matcher.counts["sets complete"] == 3
+    for ms in range(600, 3000, 100):
+        assert matcher.add("lidar", ms * MS, None, ms * MS) == []
+    assert matcher.leader(3 * S) == "image"
+
+
+def test_why_a_sensor_was_missing_is_kept_of_dropped_sets_too():
+    matcher = Matcher(rules(lidar(policy="required", tolerance_ns=20 * MS)))
+    matcher.add("image", 100 * MS, None, 100 * MS)
+    assert matcher.add("lidar", 140 * MS, None, 141 * MS) == []
+    assert matcher.reasons == {"lidar": "nearest is +40 ms away, tolerance 20 ms"}
+
+
+def test_readings_that_had_to_make_room_are_told_where_a_set_lacks_them():
+    matcher = Matcher(rules(lidar(), queue_depth=3))
+    for k in range(10):
+        matcher.add("lidar", 100 * k * MS, k, 100 * k * MS)
+    (out,) = matcher.add("image", 400 * MS, None, 910 * MS)  # a camera with half a second's delay
+    assert "raise matching.queue_depth" in out.missing["lidar"]
+    assert matcher.counts["lidar: queue overflow"] == 1
+    assert len(matcher.add("image", 800 * MS, None, 920 * MS)) == 1  # here, nothing is lacking
+    matcher.add("image", 2000 * MS, None, 930 * MS)
+    (out,) = matcher.tick(1500 * MS)
+    assert out.missing["lidar"] == "nearest is -1100 ms away, tolerance 50 ms"
+    assert matcher.counts["lidar: queue overflow"] == 1
+
+
+def test_sets_that_close_early_are_counted():
+    matcher = Matcher(rules(lidar(), deadline_ns=S, max_open=2))
+    for k in range(4):
+        matcher.add("image", (100 + k) * MS, k, (100 + k) * MS)
+    assert matcher.counts["sets closed early"] == 2
+    assert matcher.counts["sets partial"] == 2
+
+
 def test_after_a_pause_of_all_sensors_the_camera_leads_though_it_comes_last():
     matcher = Matcher(rules(lidar(), silent_after_ns=1 * S))
-    matcher.allow_lead("lidar")
     matcher.add("lidar", 0, None, 0)
     matcher.add("image", 0, None, 0)
     matcher.add("lidar", 5000 * MS, None, 5000 * MS)
@@ -245,7 +308,6 @@ def test_after_a_pause_of_all_sensors_the_camera_leads_though_it_comes_last():
 
 def test_nobody_stands_in_for_a_required_camera():
     matcher = Matcher(rules(lidar(), image={"policy": "required"}))
-    matcher.allow_lead("lidar")
     matcher.add("image", 0, None, 0)
     matcher.tick(1 * S)
     for k in range(30, 40):

@@ -6,13 +6,11 @@ The messages are generated here where the distribution's are not installed, and 
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
+import importlib
 import re
 import sys
 import time
-from pathlib import Path
 
-import message_packages
 import numpy as np
 import pytest
 import scene
@@ -30,19 +28,12 @@ OUTPUTS = Outputs(ros_messages)
 
 
 @pytest.fixture(scope="module")
-def packages(tmp_path_factory):
+def packages(distribution):
     """Folders for PYTHONPATH; ours, too, for as long as this module is tested."""
-    folders = []
-    if message_packages.missing():
-        if why_not := message_packages.why_not():
-            pytest.skip(f"{', '.join(message_packages.missing())} cannot be made: {why_not}")
-        folders.append(str(message_packages.make(tmp_path_factory.mktemp("packages"))))
-    sys.path[:0] = folders
+    sys.path[:0] = distribution
     importlib.invalidate_caches()
-    if importlib.util.find_spec("tf2_ros") is None:
-        folders.append(str(Path(__file__).with_name("tf2_standin")))
-    yield folders
-    sys.path[:] = [folder for folder in sys.path if folder not in folders]
+    yield distribution
+    sys.path[:] = [folder for folder in sys.path if folder not in distribution]
 
 
 @pytest.fixture

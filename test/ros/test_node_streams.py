@@ -1,14 +1,18 @@
-"""segment_node in a process of its own, over DDS: sensors that come, go, and misbehave."""
+"""segment_node in a process of its own, over DDS: sensors that come, go, and misbehave.
+
+What is due is counted, not timed: of what the node has heard of the leading sensor, and its model
+had time for, labels of nine tenths must come, however busy the machine.
+"""
 
 from __future__ import annotations
-
-import itertools
 
 import numpy as np
 import pytest
 import scene
 from fake_model import CONTRACT, SIZE, FakeModel
 from rig import MS, NodeProcess, Rig, S, Sensor
+
+from memorysam_ros.conversions import stamp_ns
 
 TOLERANCE = {"depth": 50 * MS, "event": 30 * MS, "lidar": 60 * MS}
 ROBOT = {
@@ -17,6 +21,11 @@ ROBOT = {
     "event": Sensor(20, phase=0.021, latency=0.02),
     "lidar": Sensor(10, phase=0.033, latency=0.05),
 }
+DEADLINE, SILENT_AFTER = 0.4, 0.8
+"""Such that nothing is late only because the machine is busy."""
+EDGE = 3
+"""Images at each end of a drive whose partners it cannot be known that the node waits for: there,
+all sensors pause together."""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +38,9 @@ def rig():
 
 @pytest.fixture(scope="module")
 def node(rig, tmp_path_factory):
-    process = NodeProcess(tmp_path_factory.mktemp("node"), **{"matching.silent_after": 0.5})
+    settings = {"matching.deadline": DEADLINE, "matching.silent_after": SILENT_AFTER}
+    settings["diagnostics_period"] = 0.1  # a report then tells of one second
+    process = NodeProcess(tmp_path_factory.mktemp("node"), **settings)
     rig.wait_for_node()
     rig.send_info()
     yield process
@@ -39,11 +50,10 @@ def node(rig, tmp_path_factory):
 
 @pytest.fixture
 def patient(rig, node):
-    """Settings under which no reading is late on a slow machine."""
+    """Settings under which no reading is late on any machine."""
     rig.reconfigure({"matching.deadline": 2.0, "matching.silent_after": 5.0})
     yield
-    rig.reconfigure({"matching.deadline": 0.1, "matching.silent_after": 0.5})
-    rig.drive(ROBOT, 0.3)  # a sensor can only fall silent if it was heard
+    rig.reconfigure({"matching.deadline": DEADLINE, "matching.silent_after": SILENT_AFTER})
 
 
 def partners(sent: dict[str, list[int]], stamp: int) -> dict[str, int]:
@@ -60,44 +70,59 @@ def labels_of(message) -> np.ndarray:
     return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width)
 
 
-def disagreements(rig, without: str = "") -> list[int]:
-    """Which of the published labels differ from the model's on sets made here from the stamps."""
-    differ = []
-    for number, (message, stamp) in enumerate(zip(rig.outputs(), rig.stamps(), strict=True)):
+def agreeing(rig, without: str = "") -> list[dict[str, int]]:
+    """The sets whose labels equal the model's on the readings that belong together, but for one
+    sensor, away from both ends of the drive; each by its sensors' stamps.
+    """
+    sets = []
+    for message in rig.outputs():
+        stamp = stamp_ns(message)
+        if not EDGE <= rig.sent["image"].index(stamp) < len(rig.sent["image"]) - EDGE:
+            continue
         chosen = partners(rig.sent, stamp)
         chosen.pop(without, None)
         frames = scene.frames_at(CONTRACT, SIZE, chosen)
         wanted = FakeModel().segment(frames, (message.height, message.width)).labels
-        if not np.array_equal(labels_of(message), wanted):
-            differ.append(number)
-    return differ
+        if np.array_equal(labels_of(message), wanted):
+            sets.append(chosen)
+    return sets
 
 
-def label_all(rig, sensors, seconds: float, lost: int = 0, start_ns=None) -> None:
-    """Drives until all images but ``lost`` are labelled, once and in order, and nothing else."""
+def label_all(rig, sensors, seconds: float, start_ns=None) -> None:
+    """Drives until all images that are due are labelled, once, in order, and nothing else."""
     rig.settle()
+    before = rig.heard("image"), rig.total("sets superseded")
     rig.clear()
     rig.drive(sensors, seconds, start_ns)
-    images = rig.sent["image"]
-    rig.wait(
-        lambda: len(rig.outputs()) >= len(images) - lost,
-        lambda: (
-            f"no labels of {[k for k, t in enumerate(images) if t not in rig.stamps()]}; seen "
-            f"in diagnostics: {rig.seen()}"
-        ),
-        seconds=3.0,
-    )
-    stamps = rig.stamps()
-    assert stamps == sorted(set(stamps))
-    assert set(stamps) <= set(images)
+    rig.settle()
+    received = rig.stamps()
+    assert len(received) >= due(rig, *before), rig.seen()
+    assert received == sorted(set(received))
+    assert set(received) <= set(rig.sent["image"])
+
+
+def due(rig, heard: int, superseded: int) -> float:
+    """How many labels must have come of the images since then; at most a tenth is lost."""
+    heard = rig.heard("image") - heard
+    superseded = rig.total("sets superseded") - superseded
+    assert heard - superseded > len(rig.sent["image"]) / 2, "the machine is too busy to tell"
+    return 0.9 * (heard - superseded)
+
+
+def nearly_all(sets: list, rig, spare: int = 0) -> bool:
+    """Whether these are at most a tenth fewer than the labels away from both ends of the drive."""
+    return len(sets) >= 0.9 * (len(rig.outputs()) - 2 * EDGE - spare)
 
 
 def test_every_image_is_labelled_once_in_order_with_its_header(rig, patient):
+    before = rig.heard("image"), rig.total("sets superseded")
     label_all(rig, ROBOT, 3.0)
-    assert rig.stamps() == rig.sent["image"]
+    heard, superseded = rig.heard("image") - before[0], rig.total("sets superseded") - before[1]
+    assert len(rig.outputs()) + superseded == heard  # all that the model had time for
     assert {m.header.frame_id for m in rig.outputs()} == {"camera"}
     assert {(m.height, m.width, m.encoding) for m in rig.outputs()} == {(96, 160, "mono8")}
-    assert disagreements(rig) == []
+    middle = rig.sent["image"][EDGE:-EDGE]
+    assert len(agreeing(rig)) == len(set(rig.stamps()) & set(middle)) > 20
 
 
 def garbage(t, message):
@@ -105,72 +130,134 @@ def garbage(t, message):
     return message
 
 
-def an_hour_ahead(t, message):
-    message.header.stamp.sec += 3600
-    return message
+def jump(seconds: int):
+    """In the middle of a drive of two seconds the stamps jump."""
+
+    def change(t, message):
+        if t >= 1.0:
+            message.header.stamp.sec += seconds
+        return message
+
+    return change
 
 
+OK, WARN, ERROR, STALE = b"\x00", b"\x01", b"\x02", b"\x03"
+LATE = {"latency": 1.0}
 FAULTS = {
-    "silent": ({"silent": (0.0, 9.0)}, ("silent for", b"\x03")),
-    "late": ({"latency": 0.5}, ("missing in", b"\x01")),
-    "garbage": ({"change": garbage}, ("bytes", b"\x02")),
-    "jumping": ({"change": an_hour_ahead}, ("missing in", b"\x01")),
+    "silent": ({"silent": (0.0, 9.0)}, "silent for", STALE),
+    "late": (LATE, "of its readings came too late", WARN),
+    "garbage": ({"change": garbage}, "bytes", ERROR),
+    "ahead": ({"change": jump(3600)}, "its stamps are 3600.0 s ahead of the node's clock", WARN),
+    "back": ({"change": jump(-3600)}, "its stamps are 36", WARN),
 }
+"""What is changed, what is said of the sensor, and how bad that is."""
 
 
-@pytest.mark.parametrize(
-    ("fault", "sensor"),
-    [*itertools.product(FAULTS, ("depth", "event", "lidar")), ("garbage", "image")],
-)
+@pytest.mark.parametrize("sensor", ["depth", "event", "lidar"])
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_faulty_sensor_is_named_costs_nothing_else_and_recovers(rig, node, sensor, fault):
-    changes, (says, level) = FAULTS[fault]
+    label_all(rig, ROBOT, 0.5)
+    changes, says, level = FAULTS[fault]
     broken = Sensor(ROBOT[sensor].rate, ROBOT[sensor].phase, **changes)
-    label_all(rig, ROBOT | {sensor: broken}, 1.2, lost=1)
-    named = f"sensor {sensor}"
-    rig.wait(
-        lambda: says in rig.status(named).message and rig.status(named).level == level,
-        lambda: rig.status(named),
-    )
-    others = [s for s in ROBOT if s != sensor]
-    assert all(rig.status(f"sensor {s}").level != b"\x03" for s in others)
-    # At both ends of the drive all sensors pause; one late reading in between is the machine's.
-    assert len([k for k in disagreements(rig, sensor) if 3 <= k < 15]) <= 1
+    label_all(rig, ROBOT | {sensor: broken}, 2.0)
+    named(rig, sensor, says, level)
+    # Readings that came too late or were garbage were sent all the same. Where stamps jump back,
+    # those before are forgotten, for which one or two images still waited.
+    without, spare = sensor if fault in ("late", "garbage") else "", 2 * (fault == "back")
+    assert nearly_all(agreeing(rig, without), rig, spare)
+    recovers(rig, sensor)
 
-    label_all(rig, ROBOT, 0.8)
-    recovered = [k for k in range(4, 10) if k not in disagreements(rig)]
-    assert len(recovered) >= 4
-    assert all(sensor in partners(rig.sent, rig.stamps()[k]) for k in recovered)
+
+def named(rig, sensor: str, says: str, level: bytes) -> None:
+    """The diagnostics said so of the sensor, named it, and blamed no other."""
+    reports = rig.told(f"sensor {sensor}", says, level)
+    assert reports, rig.status(f"sensor {sensor}")
+    others = [f"sensor {name}" for name in ROBOT if name != sensor]
+    alone = [r for r in reports if all(r[other].level < ERROR for other in others)]
+    assert alone, reports[-1]
+    assert f"{sensor} (" in alone[-1]["segmentation"].message
+    assert alone[-1]["segmentation"].level == WARN
+
+
+def recovers(rig, sensor: str) -> None:
+    """With a drive without faults, without a restart."""
+    label_all(rig, ROBOT, 2.0)
+    sets = agreeing(rig)
+    assert nearly_all(sets, rig)
+    assert any(sensor in chosen for chosen in sets)
+    assert rig.told(f"sensor {sensor}", "Hz", OK), rig.status(f"sensor {sensor}")
+
+
+def test_a_camera_that_sends_garbage_leaves_labels_of_the_others(rig, node):
+    label_all(rig, ROBOT, 0.5)
+    label_all(rig, ROBOT | {"image": Sensor(15, 0.011, 0.03, change=garbage)}, 2.0)
+    named(rig, "image", "bytes", ERROR)
+    assert nearly_all(agreeing(rig, "image"), rig)
+    recovers(rig, "image")
+
+
+def test_a_camera_that_is_late_finds_the_readings_of_its_time(rig, node):
+    label_all(rig, ROBOT, 0.5)
+    label_all(rig, ROBOT | {"image": Sensor(15, 0.011, latency=0.4)}, 2.0)
+    assert nearly_all(agreeing(rig), rig)
+    recovers(rig, "image")
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600])
+def test_a_camera_that_jumps_in_time_leads_all_the_same(rig, node, seconds):
+    label_all(rig, ROBOT, 0.5)
+    rig.settle()
+    before = rig.heard("image"), rig.total("sets superseded")
+    rig.clear()
+    rig.drive(ROBOT | {"image": Sensor(15, 0.011, 0.03, change=jump(seconds))}, 2.0)
+    rig.settle()
+    side = "ahead of" if seconds > 0 else "behind"
+    reports = rig.told("sensor image", f"s {side} the node's clock", WARN)
+    assert reports, rig.status("sensor image")
+    assert "image (clock" in reports[-1]["segmentation"].message
+    received = [stamp_ns(m) for m in rig.received["/segment_node/output/labels"]]
+    assert len(received) >= due(rig, *before)
+    assert received == [stamp for stamp in rig.sent["image"] if stamp in received]
+    jumped = [abs(stamp - rig.sent["image"][0]) > 1000 * S for stamp in received]
+    assert jumped == sorted(jumped) and {*jumped} == {False, True}
+    recovers(rig, "image")
 
 
 @pytest.mark.parametrize("sensor", ["image", "depth", "event", "lidar"])
 def test_a_driver_that_restarts_is_found_again(rig, node, sensor):
     label_all(rig, ROBOT, 0.4)
     rig.restart(sensor)
-    label_all(rig, ROBOT, 0.6)
-    assert sensor in partners(rig.sent, rig.stamps()[-1])
-    rig.wait(lambda: rig.status(f"sensor {sensor}").level in (b"\x00", b"\x01"), "its recovery")
+    recovers(rig, sensor)
 
 
 def test_with_only_the_camera_left_labels_keep_their_rate(rig, node):
-    label_all(rig, ROBOT, 0.3)
-    label_all(rig, {"image": ROBOT["image"]}, 1.5, lost=2)
-    rig.wait(lambda: "running on 1 of 4 sensors" in rig.status().message, "the right diagnostic")
+    label_all(rig, ROBOT, 0.5)
+    label_all(rig, {"image": ROBOT["image"]}, 2.5)
+    reports = rig.told("segmentation", "running on 1 of 4 sensors", WARN)
+    assert reports, rig.status()
     for sensor in ("depth", "event", "lidar"):
-        assert sensor in rig.status().message
+        assert f"{sensor} (silent" in reports[-1]["segmentation"].message
 
 
 def test_while_the_camera_is_silent_depth_leads(rig, node):
-    label_all(rig, ROBOT, 0.3)
+    label_all(rig, ROBOT, 1.0)
     rig.settle()
+    superseded = rig.total("sets superseded")
     rig.clear()
-    blind = {name: sensor for name, sensor in ROBOT.items() if name != "image"}
-    rig.drive(blind, 2.0)
-    rig.wait(lambda: "image (silent" in rig.status().message, "the right diagnostic")
-    rig.wait(lambda: len(rig.outputs()) > 20, "labels led by depth")
-    assert set(rig.stamps()) <= set(rig.sent["depth"])
-    rig.drive(ROBOT, 0.6)  # until the camera is back, depth still leads
-    rig.wait(lambda: len(set(rig.stamps()) & set(rig.sent["image"])) >= 6, "the camera leading")
-    label_all(rig, ROBOT, 0.6)
+    rig.drive({name: sensor for name, sensor in ROBOT.items() if name != "image"}, 3.0)
+    rig.settle()
+    reports = rig.told("segmentation", "image (silent", WARN)
+    assert "depth" in {v.value for r in reports for v in r["segmentation"].values}  # the leader
+    led = rig.stamps()
+    assert led == sorted(set(led))
+    assert set(led) <= set(rig.sent["depth"])
+    # Before depth leads, it has been heard for as long as the camera was not.
+    may_lead = rig.sent["depth"][0] + (SILENT_AFTER + 0.4) * S
+    due = [stamp for stamp in rig.sent["depth"] if stamp > may_lead]
+    superseded = rig.total("sets superseded") - superseded
+    assert len(due) > 40
+    assert len(set(due) & set(led)) >= 0.9 * (len(due) - superseded) > 20
+    recovers(rig, "image")
 
 
 def test_a_bag_that_loops_is_labelled_in_every_round(rig, node):

@@ -17,7 +17,7 @@ from memorysam_core.frames.draw import draw
 from memorysam_core.frames.readings import PointsReading
 from memorysam_core.labels import MCUBES
 from memorysam_ros import set_frames
-from memorysam_ros.calibration import StaticTransforms
+from memorysam_ros.calibration import CalibrationError, StaticTransforms
 from memorysam_ros.conversions import Outputs
 from memorysam_ros.feeds import fed_by
 from memorysam_ros.parameters import from_values
@@ -151,6 +151,68 @@ def test_lidar_leads_while_the_camera_is_silent(make):
     header = TOPICS["output/labels"][1](result, Outputs(make), 0.5).header
     assert header.frame_id == "camera"
     assert (header.stamp.sec, header.stamp.nanosec) == (1002, 400 * MS)
+
+
+class LateTf:
+    """Knows nothing at first."""
+
+    def __init__(self) -> None:
+        self.known = False
+
+    def lookup(self, target: str, source: str, stamp_ns: int) -> np.ndarray:
+        if not self.known:
+            raise CalibrationError(f"no transform from frame {source!r} to {target!r}")
+        return scene.POSE
+
+
+def blind_drive(pipeline, sensor: str, begin: int, sets: int = 30) -> list:
+    """Only one sensor, at 10 Hz; the sets that this closes."""
+    out = []
+    for k in range(sets):
+        at = begin + k * 100 * MS
+        out += pipeline.add(sensor, scene.message_at(sensor, at, FACTORIES["rosbags"]), at)
+    return out + pipeline.tick(begin + sets * 100 * MS + S)
+
+
+@pytest.mark.parametrize("seen_again", [True, False])
+def test_a_sensor_whose_tf_came_late_stands_in_for_the_camera(seen_again):
+    tf = LateTf()
+    pipeline = started(transforms=tf, lidar__camera_from_lidar=[0.0] * 7)
+    assert "no transform" in pipeline.process(one_set(pipeline)).troubles["lidar"]
+    tf.known = True
+    if seen_again:
+        later = {name: stamp + 20 * S for name, stamp in STAMPS.items()}
+        sets = [
+            made
+            for name, stamp in later.items()
+            for made in pipeline.add(
+                name, scene.message_at(name, stamp, FACTORIES["rosbags"]), T + 20 * S
+            )
+        ] + pipeline.tick(T + 25 * S)
+        assert pipeline.process(sets[-1]).troubles == {}
+    results = [pipeline.process(made) for made in blind_drive(pipeline, "lidar", T + 40 * S)]
+    assert len(results) > 15
+    assert {r.matched.leader for r in results} == {"lidar"}
+
+
+def test_while_nobody_can_stand_in_for_the_camera_the_reason_is_told():
+    tf = LateTf()
+    pipeline = started(transforms=tf, lidar__camera_from_lidar=[0.0] * 7)
+    blind = blind_drive(pipeline, "lidar", T)
+    assert len(blind) > 15
+    for made in blind[:2]:
+        with pytest.raises(UnusableSet, match="lidar: no transform from frame 'lidar'") as raised:
+            pipeline.process(made)
+    assert set(raised.value.troubles) == {"lidar"}
+    tf.known = True
+    assert pipeline.process(blind[-1]).troubles == {}
+
+
+def test_without_anything_known_of_the_camera_nobody_stands_in_for_it():
+    pipeline = started(info=False)
+    (first, *_) = blind_drive(pipeline, "depth", T)
+    with pytest.raises(UnusableSet, match="depth cannot stand in for it: nothing arrived on ~/in"):
+        pipeline.process(first)
 
 
 def test_a_pose_that_leaves_no_point_in_the_image_is_doubted():
@@ -322,10 +384,32 @@ def test_event_packets_are_joined_over_the_window_that_ends_at_the_image():
     assert frame[5, 10].tolist() == [255, 0, 0]
 
 
-def test_lost_event_packets_are_counted():
+@pytest.mark.parametrize(
+    ("offset_ms", "zero"), [(0, False), (200, False), (-30, False), (0, True), (200, True)]
+)
+def test_events_are_drawn_at_the_time_that_they_are_matched_at(offset_ms, zero):
+    """With another clock, and from a driver that sets no stamps."""
+    pipeline = started(event__source="packets", event__offset=offset_ms / 1000)
+    sets = []
+    for seq, at_ms in enumerate((-40, -20, 0)):
+        sent = T + (at_ms - offset_ms) * MS
+        made = packet(0 if zero else sent, [0, 10_000], seq)
+        sets += pipeline.add("event", made, sent)
+    sets += pipeline.add("image", scene.message_at("image", T, FACTORIES["rosbags"]), T + 400 * MS)
+    sets += pipeline.tick(T + 10 * S)
+    result = pipeline.process(sets[0])
+    assert "event" in result.matched.readings
+    # Of each packet its events at 10, 5 and 11, 5; both in the window of 50 ms that ends at T.
+    assert result.frames["event"].numpy()[5].any(1).nonzero()[0].tolist() == [10, 11]
+
+
+def test_lost_event_packets_are_counted_but_not_those_left_out_on_purpose():
     pipeline = started(event__source="packets")
     for seq in (4, 5, 8):
         pipeline.add("event", packet(T + seq * MS, [0], seq), T + 10 * MS)
+    assert pipeline.matcher.counts["event: packets lost"] == 2
+    pipeline.resume()
+    pipeline.add("event", packet(T + 400 * MS, [0], 400), T + 410 * MS)
     assert pipeline.matcher.counts["event: packets lost"] == 2
 
 
@@ -348,19 +432,101 @@ def test_an_unused_sensor_is_not_fed():
     }
 
 
-def test_a_device_that_runs_out_of_memory_gives_up_the_last_modality():
-    class Small(FakeModel):
-        def segment(self, frames, size=None):
-            if len(frames) > 2:
-                raise torch.OutOfMemoryError("out of memory")
-            return super().segment(frames, size)
+class RgbModel(FakeModel):
+    contract = CONTRACT.replace(modalities=(CONTRACT.modality("image"),))
 
-    pipeline = started(model=Small())
-    matched = one_set(pipeline)
-    outcomes = []
-    for _ in range(6):
+
+def test_clouds_are_labelled_with_a_checkpoint_that_sees_images_only(make):
+    pipeline = started(make, model=RgbModel())
+    assert (pipeline.sensors, pipeline.extras) == (("image",), ("depth", "lidar"))
+    assert pipeline.listened == ("image", "depth", "lidar")
+    result = pipeline.process(one_set(pipeline, make, without("event")))
+    assert set(result.frames) == {"image"}
+    np.testing.assert_array_equal(result.segmentation.labels, expected(image=T))
+    xyz, labels, _ = result.points()
+    assert len(xyz) == len(labels) > 100
+    assert result.organised_points().shape == (96, 160, 3)
+    assert pipeline.matcher.counts["sets complete"] == 1
+
+
+def test_a_checkpoint_that_sees_images_only_waits_for_nobody(make):
+    pipeline = started(make, model=RgbModel())
+    (matched,) = pipeline.add("image", scene.message_at("image", T, make), T + MS)
+    assert (set(matched.readings), matched.missing) == ({"image"}, {})
+    unused = started(make, model=RgbModel(), depth__policy="unused", lidar__policy="unused")
+    assert unused.listened == ("image",)
+    needed = started(make, model=RgbModel(), lidar__policy="required")
+    assert needed.extras == ("depth",)
+    assert needed.add("image", scene.message_at("image", T, make), T + MS) == []
+
+
+def test_points_over_the_image_are_near_red_and_far_blue(make):
+    pipeline = started(make)
+    message = scene.message_at("lidar", STAMPS["lidar"], make)
+    result = pipeline.process(one_set(pipeline, make, lidar=message))
+    picture = result.lidar_overlay()
+    image = scene.readings_at("image", T)
+    xyz, _, _ = result.points()
+    uv, _ = scene.CAMERA.project(xyz)
+    column, row = uv.astype(int).T
+    drawn = np.zeros((96, 160), bool)
+    drawn[row, column] = True
+    np.testing.assert_array_equal(picture[~drawn], image[~drawn])
+    range_m = np.linalg.norm(xyz, axis=1)
+    alone = np.bincount(row * 160 + column, minlength=96 * 160)[row * 160 + column] == 1
+    near, far = (alone & (range_m < 8)), (alone & (range_m > 45))
+    assert near.sum() > 5 and far.sum() > 5
+    red, _, blue = picture[row[near], column[near]].astype(int).T
+    assert (red > 100).all() and not blue.any()
+    red, _, blue = picture[row[far], column[far]].astype(int).T
+    assert (blue > 200).all() and not red.any()
+    message = TOPICS["debug/lidar_overlay"][1](result, Outputs(make), 0.5)
+    assert (message.encoding, message.height, message.width) == ("rgb8", 96, 160)
+    without_scan = pipeline.process(one_set(started(make), make, without("lidar")))
+    assert without_scan.lidar_overlay() is None
+
+
+class Small(FakeModel):
+    """Has memory for two frames."""
+
+    most = 2
+
+    def segment(self, frames, size=None):
+        if len(frames) > self.most:
+            raise torch.OutOfMemoryError("out of memory")
+        return super().segment(frames, size)
+
+
+def outcomes_of(pipeline, sets: int) -> list:
+    """What was left out of each set; None where it failed, the reason where it was refused."""
+    matched, outcomes = one_set(pipeline), []
+    for _ in range(sets):
         try:
             outcomes.append(set(pipeline.process(matched).troubles))
         except torch.OutOfMemoryError:
             outcomes.append(None)
+        except UnusableSet as error:
+            outcomes.append(str(error))
+    return outcomes
+
+
+def test_a_device_that_runs_out_of_memory_gives_up_the_last_modality():
+    outcomes = outcomes_of(started(model=Small()), 6)
     assert outcomes == [None, None, None, None, {"lidar", "event"}, {"lidar", "event"}]
+
+
+def test_what_is_required_is_not_given_up_for_lack_of_memory():
+    outcomes = outcomes_of(started(model=Small(), lidar__policy="required"), 5)
+    assert outcomes == [None, None, None, None, {"event", "depth"}]
+
+
+def test_where_what_is_required_takes_more_memory_than_there_is_there_are_no_labels():
+    class Tiny(Small):
+        most = 1
+
+    pipeline = started(model=Tiny(), lidar__policy="required", image__policy="required")
+    *failed, last = outcomes_of(pipeline, 6)
+    assert failed == [None] * 5
+    assert last.startswith(
+        "the device runs out of memory with image, lidar alone; choose a smaller"
+    )

@@ -58,7 +58,7 @@ def test_foxglove_panels_take_the_type_of_their_topics(repository):
 
 def test_foxglove_s_latency_panel_names_a_status_that_the_node_publishes(repository):
     rclpy = pytest.importorskip("rclpy")
-    from memorysam_ros.diagnostics import Diagnostics
+    from memorysam_ros.diagnostics import Circumstances, Diagnostics
     from memorysam_ros.node_health import HealthReporter
 
     layout = json.loads((repository / "config" / "foxglove_layout.json").read_text())
@@ -69,8 +69,7 @@ def test_foxglove_s_latency_panel_names_a_status_that_the_node_publishes(reposit
         node = rclpy.create_node("segment_node")
         reporter = HealthReporter(node)
         reporter._publisher = type("Ear", (), {"publish": staticmethod(told.append)})
-        diagnostics = Diagnostics({"image": True}, 0, silent_after_ns=10**9, window_ns=10**10)
-        reporter.publish(diagnostics.report(1, {}, {}, idle=False))
+        reporter.publish(Diagnostics({"image": True}, 0).report(1, {}, Circumstances()))
         node.destroy_node()
     finally:
         rclpy.try_shutdown()

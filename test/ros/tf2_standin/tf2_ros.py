@@ -8,6 +8,7 @@ import time
 import numpy as np
 from geometry_msgs.msg import TransformStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
 LATCHED = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -21,6 +22,8 @@ class Buffer:
     """Frames that are children of one root; translations only."""
 
     def __init__(self, cache_time=None, node=None) -> None:
+        if node is not None:  # as tf2's, which nobody destroys (there a FrameGraph)
+            self.srv = node.create_service(Trigger, "tf2_frames", lambda _, response: response)
         self._static: dict[str, TransformStamped] = {}
         self._moving: dict[str, list[tuple[int, TransformStamped]]] = {}
 
@@ -31,6 +34,9 @@ class Buffer:
         stamp = transform.header.stamp.sec * 10**9 + transform.header.stamp.nanosec
         known = self._moving.setdefault(transform.child_frame_id, [])
         bisect.insort(known, (stamp, transform), key=lambda entry: entry[0])
+
+    def clear(self) -> None:
+        self._moving.clear()
 
     def lookup_transform(self, target, source, at, timeout) -> TransformStamped:
         end = time.monotonic() + timeout.nanoseconds / 1e9
