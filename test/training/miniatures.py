@@ -53,6 +53,11 @@ def write_deliver(
         Image.fromarray(np.ascontiguousarray(pixels.astype(np.uint8))).save(path)
 
 
+def first_file(root: Path, folder: str, kind: str) -> Path:
+    """Of the training samples the first one's."""
+    return sorted((root / folder).glob(f"*/train/*/*_{kind}_front.png"))[0]
+
+
 def mcubes(root: Path, per_split: int = 3, size: tuple[int, int] = (64, 288)) -> Path:
     """MCubeS's ``multimodal_dataset``; the left 192 columns are to be cut."""
     rng = np.random.default_rng(1)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-
 import miniatures
 import numpy as np
 import pytest
 import torch
+from miniatures import first_file
 from PIL import Image
 
-from memorysam_core.labels import DELIVER, MCUBES
+from memorysam_core.labels import DELIVER
 from memorysam_core.representations import EventTimeSurface, LidarRange, LogDepth
-from memorysam_training.data.cache import Cached
 from memorysam_training.data.deliver import Deliver
 from memorysam_training.data.loading import Reading, loader, open_data, sequential
 from memorysam_training.data.mcubes import MCubeS
@@ -29,10 +27,6 @@ def tree(tmp_path):
     return miniatures.deliver(tmp_path / "DELIVER")
 
 
-def first(tree, folder, kind):
-    return sorted((tree / folder).glob(f"*/train/*/*_{kind}_front.png"))[0]
-
-
 def test_deliver_reads_all_modalities_in_order(tree):
     dataset = Deliver(tree, "train", depth="log_depth")
     assert len(dataset) == 4
@@ -41,7 +35,7 @@ def test_deliver_reads_all_modalities_in_order(tree):
     assert list(sample.frames) == list(NAMES)
     for frame in sample.frames.values():
         assert frame.dtype == torch.uint8 and frame.shape == (3, 64, 96)
-    expected = np.array(Image.open(first(tree, "img", "rgb"))).transpose(2, 0, 1)
+    expected = np.array(Image.open(first_file(tree, "img", "rgb"))).transpose(2, 0, 1)
     np.testing.assert_array_equal(sample.frames["image"].numpy(), expected)
 
 
@@ -55,7 +49,8 @@ def test_deliver_depth_comes_from_the_folder_asked_for(tree):
 def test_deliver_label_map(tree):
     raw = np.tile(np.array([0, 1, 25, 255], np.uint8), (64, 24))
     other = np.zeros_like(raw)
-    Image.fromarray(np.stack([raw, other, other], -1)).save(first(tree, "semantic", "semantic"))
+    path = first_file(tree, "semantic", "semantic")
+    Image.fromarray(np.stack([raw, other, other], -1)).save(path)
     labels = Deliver(tree, "train").read(0, []).labels
     assert labels.dtype == torch.uint8
     assert labels[0, :4].tolist() == [255, 0, 24, 255]
@@ -71,7 +66,7 @@ def test_deliver_groups_by_weather_and_failure(tree):
 
 
 def test_low_resolution_events_are_scaled_by_nearest(tree):
-    path = first(tree, "event", "event")
+    path = first_file(tree, "event", "event")
     Image.fromarray(np.array([[[255, 0, 0], [0, 0, 255]]] * 2, np.uint8)).save(path)
     event = Deliver(tree, "train").read(0, ["event"]).frames["event"]
     assert event.shape == (3, 64, 96)
@@ -81,7 +76,7 @@ def test_low_resolution_events_are_scaled_by_nearest(tree):
 
 @pytest.mark.parametrize("fault", ["missing", "truncated", "mis-sized", "16 bit", "label", "text"])
 def test_a_bad_file_is_named(tree, fault):
-    path = first(tree, "lidar", "lidar")
+    path = first_file(tree, "lidar", "lidar")
     if fault == "missing":
         path.unlink()
     elif fault == "truncated":
@@ -93,7 +88,7 @@ def test_a_bad_file_is_named(tree, fault):
     elif fault == "16 bit":
         Image.fromarray(np.zeros((64, 96), np.uint16)).save(path)
     else:
-        path = first(tree, "semantic", "semantic")
+        path = first_file(tree, "semantic", "semantic")
         Image.fromarray(np.full((64, 96), 26, np.uint8)).save(path)
     with pytest.raises(DataError) as error:
         Deliver(tree, "train").read(0, NAMES)
@@ -115,7 +110,7 @@ def test_a_missing_folder_is_named(tmp_path, tree):
 
 def test_bad_samples_stop_the_run_or_are_replaced_and_reported(tree):
     dataset = Deliver(tree, "train")
-    path = first(tree, "img", "rgb")
+    path = first_file(tree, "img", "rgb")
     path.write_text("broken")
     draw = Draw(0, ("image",), seed=1)
     assert "000001_rgb" in str(Reading(dataset, "fail")[draw])
@@ -126,7 +121,7 @@ def test_bad_samples_stop_the_run_or_are_replaced_and_reported(tree):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_the_error_of_a_bad_sample_is_one_line_from_wherever_it_was_read(tree, workers):
-    path = first(tree, "img", "rgb")
+    path = first_file(tree, "img", "rgb")
     path.write_text("broken")
     dataset = Deliver(tree, "train")
     with pytest.raises(DataError) as error:
@@ -139,118 +134,6 @@ def test_the_error_of_a_bad_sample_is_one_line_from_wherever_it_was_read(tree, w
     skipping = list(sequential(dataset, range(4), ("image",), 2, workers, "skip"))
     assert [batch.stand_ins for batch in skipping] == [[True, False], [False, False]]
     assert [len(batch.skipped) for batch in skipping] == [1, 0]
-
-
-def test_the_cache_gives_the_same_samples(tree, tmp_path):
-    dataset = Deliver(tree, "train")
-    cached = Cached(dataset, tmp_path / "cache")
-    for index in range(len(dataset)):
-        plain, copy = (
-            dataset.read(index, ["lidar", "image"]),
-            cached.read(index, ["lidar", "image"]),
-        )
-        assert list(copy.frames) == ["lidar", "image"]
-        assert all(torch.equal(plain.frames[n], copy.frames[n]) for n in plain.frames)
-        assert torch.equal(plain.labels, copy.labels) and copy.name == plain.name
-        assert cached.groups(index) == dataset.groups(index)
-    assert not list((tmp_path / "cache").glob("*.tmp"))
-
-
-def test_a_cache_is_used_without_the_data_set(tree, tmp_path):
-    """Nothing of the data set is read again, nor asked for its length."""
-    dataset = Deliver(tree, "train")
-    before = Cached(dataset, tmp_path)
-
-    class Closed(Deliver):
-        def read(self, index, modalities):
-            raise AssertionError("was read")
-
-        groups = __len__ = read
-
-    closed = Closed.__new__(Closed)
-    closed.__dict__ = {**vars(dataset), "fingerprint": dataset.fingerprint}
-    after = Cached(closed, tmp_path)
-    assert len(after) == 4 and after.groups(1) == before.groups(1)
-    assert torch.equal(after.read(1, ["image"]).labels, before.read(1, ["image"]).labels)
-
-
-@pytest.mark.parametrize(
-    ("folder", "kind", "modality"),
-    [
-        ("img", "rgb", "image"),
-        ("depth", "depth", "depth"),
-        ("event", "event", "event"),
-        ("lidar", "lidar", "lidar"),
-        ("semantic", "semantic", "labels"),
-    ],
-)
-def test_the_cache_follows_every_file_that_is_read(tree, tmp_path, folder, kind, modality):
-    Cached(Deliver(tree, "train", "log_depth"), tmp_path)
-    path = first(tree, folder, kind)
-    Image.fromarray(np.full((64, 96, 3), 7, np.uint8)).save(path)
-    sample = Cached(Deliver(tree, "train", "log_depth"), tmp_path).read(0, NAMES)
-    changed = sample.labels + 1 if modality == "labels" else sample.frames[modality]
-    assert (changed == 7).all()
-
-
-def test_a_fingerprint_is_of_what_is_read_and_how(tree, tmp_path):
-    dataset = Deliver(tree, "train", "log_depth")
-    assert Deliver(tree, "train", "log_depth").fingerprint() == dataset.fingerprint()
-    metres = Deliver(
-        tree, "train", "log_depth", representations={"lidar": {"metres_per_level": 0.5}}
-    )
-    others = [
-        Deliver(tree, "train", "hha"),
-        Deliver(tree, "val", "log_depth"),
-        Deliver(tree, "train", "log_depth", ("sun",)),
-        Deliver(tree, "train", "log_depth", label_space=MCUBES),
-        metres,
-    ]
-    prints = {other.fingerprint(times) for other in [dataset, *others] for times in (True, False)}
-    assert len(prints) == 2 * (1 + len(others))
-
-    copy = shutil.copytree(tree, tmp_path / "copy", copy_function=shutil.copyfile)
-    moved = Deliver(copy, "train", "log_depth")
-    assert moved.fingerprint(times=False) == dataset.fingerprint(times=False)
-    assert moved.fingerprint() != dataset.fingerprint()
-    first(copy, "depth", "depth").unlink()
-    assert moved.fingerprint(times=False) != dataset.fingerprint(times=False)
-
-
-def test_the_cache_skips_bad_samples_as_without_it(tree, tmp_path):
-    path = first(tree, "img", "rgb")
-    path.write_text("broken")
-    dataset = Deliver(tree, "train")
-    with pytest.raises(DataError, match="000001_rgb"):
-        Cached(dataset, tmp_path)
-    assert not list(tmp_path.glob("*.u8")) and not list(tmp_path.glob("*.tmp"))
-    cached = Cached(dataset, tmp_path, "skip")
-    with pytest.raises(DataError, match="000001_rgb"):
-        cached.read(0, ["image"])
-    draw = Draw(0, ("image",), seed=1)
-    (sample, _, skipped), (plain, _, told) = (
-        Reading(data, "skip")[draw] for data in (cached, dataset)
-    )
-    assert torch.equal(sample.frames["image"], plain.frames["image"]) and skipped == told
-    for other in sorted((tree / "img").glob("*/train/*/*_rgb_front.png")):
-        other.write_text("broken")
-    with pytest.raises(DataError, match="no sample can be read"):
-        Cached(Deliver(tree, "train"), tmp_path, "skip")
-
-
-def test_a_killed_decoder_leaves_nothing_behind(tree, tmp_path):
-    dataset = Deliver(tree, "train")
-    (tmp_path / f"{dataset.fingerprint()}.tmp").write_bytes(b"half of it")
-    Cached(dataset, tmp_path)
-    assert sorted(p.suffix for p in tmp_path.iterdir() if p.is_file()) == [".json", ".u8"]
-
-
-def test_a_cache_needs_samples_of_one_size(tree, tmp_path):
-    ids = np.zeros((32, 96), np.uint8)
-    rng = np.random.default_rng(0)
-    miniatures.write_deliver(tree, "sun", "train", "MAP_7", "000009", ids, rng)
-    with pytest.raises(DataError, match="not 64 x 96 bytes like the first one"):
-        Cached(Deliver(tree, "train"), tmp_path / "cache", "skip")
 
 
 def test_mcubes_cuts_and_scales(tmp_path):
@@ -267,17 +150,6 @@ def test_mcubes_cuts_and_scales(tmp_path):
     ids = np.array(Image.open(tree / "GT" / "train0.png"))[:, 192:]
     np.testing.assert_array_equal(sample.labels, ids)
     np.testing.assert_allclose(sample.frames["nir"][0], (20000 + 9000.0 * ids) / 65535, atol=1e-6)
-
-
-def test_a_fingerprint_of_mcubes_is_of_every_file_that_is_read(tmp_path):
-    tree = miniatures.mcubes(tmp_path / "multimodal_dataset")
-    dataset = MCubeS(tree, "train")
-    prints = {dataset.fingerprint()}
-    files = sorted(tree.glob("*/train1.*"))
-    for file in files:
-        file.write_bytes(file.read_bytes() + b"more")
-        prints.add(dataset.fingerprint())
-    assert len(files) == 6 and len(prints) == 7
 
 
 def test_mcubes_names_what_is_wrong(tmp_path):
