@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -45,7 +46,10 @@ def draw_hha(metres: Tensor, camera: Camera, how: Hha) -> Tensor:
     rays = _plane_coordinates(camera, str(metres.device))
     down = metres * rays.down
     tilt_deg = surface_tilt_deg(metres, camera)
-    ground = _ground_below_camera(down[::_COARSE, ::_COARSE], tilt_deg, how)
+    below = slice(rays.horizon, None)
+    squares = down[::_COARSE, ::_COARSE]
+    least = _GROUND_SHARE * squares.numel()
+    ground = _ground_below_camera(squares[below], tilt_deg[below], least, how)
 
     height = torch.add(ground * how.levels_per_metre, down, alpha=-how.levels_per_metre)
     angle = to_bytes((tilt_deg + how.angle_offset).clamp_(0, 255).nan_to_num_(0))
@@ -114,6 +118,8 @@ class _Plane:
     y: Tensor
     down: Tensor
     """y, but of each pixel."""
+    horizon: int
+    """The first row of squares that looks down."""
     u_x: Tensor | float
     """du/dx, in squares."""
     v_x: Tensor | None
@@ -133,16 +139,20 @@ def _plane_coordinates(camera: Camera, device: str) -> _Plane:
     rays = ray_tensor(camera, device)
     x, y = rays[::_COARSE, ::_COARSE, 0].contiguous(), rays[::_COARSE, ::_COARSE, 1].contiguous()
     down = rays[..., 1].contiguous()
+    looks_down = np.flatnonzero((ray_tensor(camera)[::_COARSE, :, 1] > 0).any(1).numpy())
+    horizon = int(looks_down[0]) if len(looks_down) else 0
     if not camera.distorted:
-        return _Plane(x, y, down, camera.fx / _COARSE, None, None, camera.fy / _COARSE)
+        return _Plane(x, y, down, horizon, camera.fx / _COARSE, None, None, camera.fy / _COARSE)
     (x_v, x_u), (y_v, y_u) = torch.gradient(x), torch.gradient(y)
     determinant = x_u * y_v - x_v * y_u
     steps = y_v / determinant, -y_u / determinant, -x_v / determinant, x_u / determinant
-    return _Plane(x, y, down, *steps)
+    return _Plane(x, y, down, horizon, *steps)
 
 
-def _ground_below_camera(down: Tensor, tilt_deg: Tensor, how: Hha) -> Tensor:
-    """How far below the camera most level surfaces are, metres, float ``()``."""
+def _ground_below_camera(down: Tensor, tilt_deg: Tensor, least: float, how: Hha) -> Tensor:
+    """How far below the camera most level surfaces are, metres, float ``()``, where there are at
+    least so many.
+    """
     level = between(tilt_deg, 0, _GROUND_TILT_DEG) & between(down, 1e-9, _DEEPEST_M)
     bins = round(_DEEPEST_M / _GROUND_BIN_M)
     # The first one is for surfaces that are none.
@@ -154,5 +164,5 @@ def _ground_below_camera(down: Tensor, tilt_deg: Tensor, how: Hha) -> Tensor:
     around = functional.pad(counts, (1, 1))
     smooth = 2 * counts + around[:-2] + around[2:]
     ground = (smooth.argmax() + 0.5) * _GROUND_BIN_M
-    few = counts.sum() < _GROUND_SHARE * down.numel()
+    few = counts.sum() < least
     return ground.masked_fill_(few, how.camera_height_m)
