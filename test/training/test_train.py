@@ -155,6 +155,7 @@ def _unchanged(start, folder, prefix):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_overfits_the_ten_delivered_scenes(shared_data, tmp_path):
     """Loaders, labels and model together: over 95 % of the pixels of ten real scenes are learnt."""
     root = _as_train_and_val(shared_data / "deliver_like" / "DELIVER", tmp_path / "DELIVER")
