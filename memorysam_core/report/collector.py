@@ -11,7 +11,7 @@ import numpy as np
 from memorysam_core.labels import LabelSpace
 from memorysam_core.metrics import ConfusionMatrix
 from memorysam_core.report.data import Group, GroupKind, Moment, ReportData, Run, Sample
-from memorysam_core.report.pictures import small
+from memorysam_core.report.pictures import FRAME_PX, IMAGE_PX, small
 from memorysam_core.report.words import title
 
 ALL = "all sets"
@@ -23,7 +23,7 @@ class Collector:
     Of the pictures only ``moments`` are kept, evenly spaced however many sets there are.
     """
 
-    def __init__(self, label_space: LabelSpace, sensors: Sequence[str], moments: int = 8) -> None:
+    def __init__(self, label_space: LabelSpace, sensors: Sequence[str], moments: int = 5) -> None:
         self.label_space = label_space
         self.sensors = tuple(sensors)
         self._strip = _Filmstrip(moments)
@@ -63,9 +63,13 @@ class Collector:
         for stage, duration in (latencies_ms or {}).items():
             self._latencies.setdefault(stage, array("d")).append(duration)
         if self._strip.wants_next():
-            shown = {name: small(frames[name]) for name in names if name in frames}
-            picture = None if truth is None else small(truth)
-            self._strip.take(Moment(t_s, shown, small(labels), picture, condition, miou))
+            shown = {
+                name: small(frames[name], IMAGE_PX if name == "image" else FRAME_PX)
+                for name in names
+                if name in frames
+            }
+            ids = [None if one is None else small(one, IMAGE_PX) for one in (labels, truth)]
+            self._strip.take(Moment(t_s, shown, ids[0], ids[1], condition, miou))
 
     def report(self, title: str, run: Run, **rest: Any) -> ReportData:
         """What was gathered; ``rest`` are the other fields of :class:`ReportData`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,9 @@ from memorysam_core.metrics import ConfusionMatrix
 
 Level = Literal["ok", "warn", "error"]
 GroupKind = Literal["all", "sensors", "condition"]
+
+
+SIMULATED = "The shipped weights learnt on simulated drives only: real streets are new to them."
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Run:
     """ISO 8601, UTC."""
     machine: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    caveat: str = ""
+    """What must be known before anything is concluded from the run."""
 
     @classmethod
     def here(
@@ -43,19 +49,29 @@ class Run:
         device: str = "cpu",
     ) -> Run:
         """A run on the machine that this is, now. ``checkpoint`` is a file."""
-        found = machine.record(device)
-        facts = {key.replace("_", " "): str(value) for key, value in found["machine"].items()}
+        found, checksum = machine.record(device), digest(checkpoint) if checkpoint else ""
+        facts = {
+            k.replace("_gb", ", GB").replace("_", " "): str(v) for k, v in found["machine"].items()
+        }
         if found["commit"]:
             facts["commit"] = found["commit"]
         return cls(
             command=command,
             data=data,
             checkpoint=Path(checkpoint).name if checkpoint else "",
-            digest=digest(checkpoint) if checkpoint else "",
+            digest=checksum,
             date=found["date"],
             machine=facts,
             versions=found["versions"],
+            caveat=SIMULATED if checksum in _shipped() else "",
         )
+
+
+def _shipped() -> set[str]:
+    """SHA-256 of the weights that come with this package."""
+    folder = resources.files("memorysam_core") / "weights"
+    files = folder.iterdir() if folder.is_dir() else ()
+    return {digest(Path(str(f))) for f in files if f.name.endswith(".safetensors")}
 
 
 @dataclass(frozen=True)
@@ -113,7 +129,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Entry:
-    """A diagnostic: of a sensor, or of the whole."""
+    """A diagnostic."""
 
     name: str
     level: Level
@@ -143,8 +159,11 @@ class ReportData:
     latencies_ms: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Durations of each stage; the first is the one that is drawn."""
     why_absent: Mapping[str, str] = field(default_factory=dict)
-    """For sensors that were never there: why, where that is known."""
+    """For sensors that were missing: why, where that is known."""
+    sensor_facts: Mapping[str, str] = field(default_factory=dict)
+    """What else is known of a sensor, such as its topic."""
     diagnostics: tuple[Entry, ...] = ()
+    """Of the whole; what concerns one sensor is among its facts."""
     notes: tuple[str, ...] = ()
     """What else a reader should know, such as what was wrong with the bag."""
 

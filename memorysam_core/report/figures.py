@@ -53,8 +53,13 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def timeline(samples: Sequence[Sample], sensors: Sequence[str]) -> dict[str, str]:
-    """Mean IoU over time above, and which sensors were there below; SVG by width."""
+def timeline(
+    samples: Sequence[Sample], sensors: Sequence[str], marked_s: Sequence[float] = ()
+) -> dict[str, str]:
+    """Mean IoU over time above, and which sensors were there below; SVG by width.
+
+    ``marked_s`` are the moments that are shown elsewhere.
+    """
     with_scores = scored(samples)
     height = (1.9 if with_scores else 0.3) + 0.26 * len(sensors) + 0.5
 
@@ -65,6 +70,11 @@ def timeline(samples: Sequence[Sample], sensors: Sequence[str]) -> dict[str, str
         for axes in scores:
             draw_scores(axes, samples)
         draw_presence(presence, samples, sensors)
+        above = scores[0] if scores else presence
+        above.plot(
+            marked_s, np.full(len(marked_s), 0.02), "^", color=INK, markersize=5, clip_on=False,
+            transform=above.get_xaxis_transform(),
+        )  # fmt: skip
 
     return {name: _svg(draw, width, height) for name, width in _widths()}
 
@@ -161,7 +171,9 @@ def _spans(
     times = np.array([sample.t_s for sample in samples])
     between = (times[1:] + times[:-1]) / 2
     half = np.median(np.diff(times)) / 2 if len(times) > 1 else 0.5
-    edges = np.concatenate([[times[0] - half], between, [times[-1] + half]])
+    # Nothing was before the start, however sparse the sets are.
+    begin_s = max(times[0] - half, min(0.0, times[0]))
+    edges = np.concatenate([[begin_s], between, [times[-1] + half]])
     begin = 0
     for i in range(1, len(samples) + 1):
         if i == len(samples) or key(samples[i]) != key(samples[begin]):

@@ -11,8 +11,10 @@ from PIL import Image
 
 from memorysam_core.labels import LabelSpace
 
-WIDTH_PX = 384
-"""Pictures of a report are no wider."""
+IMAGE_PX, FRAME_PX = 1280, 640
+"""Images and labels of a moment are kept no wider, and what the model saw of other sensors."""
+OPACITY = 0.55
+"""Of labels over the camera's image."""
 WRONG = (255, 64, 48)
 _NEAR_TO_FAR = np.array(
     [(253, 231, 37), (94, 201, 98), (33, 145, 140), (59, 82, 139), (110, 60, 150)], float
@@ -26,7 +28,7 @@ _NEAR_TO_FAR_DEPTH = np.array(
 _GROUND = (16, 18, 24)
 
 
-def small(picture: Any, width: int = WIDTH_PX) -> np.ndarray:
+def small(picture: Any, width: int) -> np.ndarray:
     """A picture ``(H, W, 3)`` or label image ``(H, W)``, array or tensor, no wider than ``width``.
 
     By nearest neighbour where ids or single pixels count, else by area; a copy.
@@ -51,6 +53,22 @@ def shown(sensor: str, frame: np.ndarray) -> np.ndarray:
         coloured = _between(_NEAR_TO_FAR_DEPTH, grey / 255)
         return np.where(grey[..., None] > 0, coloured, 0).astype(np.uint8)
     return frame
+
+
+def overlay(
+    image: np.ndarray | None, labels: np.ndarray, space: LabelSpace, width: int
+) -> np.ndarray:
+    """The labels' colours over the camera's image (else alone), uint8 ``(h, w, 3)``.
+
+    ``width`` across, but no more than three times as wide as the labels.
+    """
+    width = min(width, 3 * labels.shape[1])
+    height = max(1, round(width * labels.shape[0] / labels.shape[1]))
+    colours = space.colourise(_nearest(labels, (height, width)))
+    if image is None:
+        return colours
+    photo = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(Image.blend(photo, Image.fromarray(colours), OPACITY))
 
 
 def error(labels: np.ndarray, truth: np.ndarray, ignore: int, image: np.ndarray | None) -> Any:

@@ -30,7 +30,7 @@ def percent(fraction: float | None) -> str:
 def clock(t_s: float) -> str:
     """``8.2 s``, or ``2:05`` from a minute on."""
     if t_s < 60:
-        return f"{t_s:.1f} s"
+        return f"{round(t_s, 1) + 0.0:.1f} s"  # what is added keeps the sign from a zero
     whole = round(t_s)
     return f"{whole // 60}:{whole % 60:02d}"
 

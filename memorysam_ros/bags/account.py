@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,8 @@ class Account:
     """Images that the node was given."""
     sets_out: int
     """Images that it labelled."""
+    why_unscored: str = ""
+    """Why none of them could be compared with the truth."""
 
 
 @dataclass
@@ -92,7 +94,8 @@ class Accountant:
         """Nothing will come any more."""
         self._settle(0)
         self._sets_in += sum(1 for _ in self._images)
-        return Account(self._collector, self._sets_in, self._labelled)
+        why_none = self._truth.why_none()
+        return Account(self._collector, self._sets_in, self._labelled, why_none)
 
     def _said(self, message: Any) -> _Said:
         return self._open.setdefault(conversions.stamp_ns(message), _Said())
@@ -136,13 +139,21 @@ class Accountant:
             self._image_ns = conversions.stamp_ns(self._image) or raw.time_ns
 
 
-def entry(status: Any, when: str = "") -> Entry:
-    """A diagnostic_msgs/DiagnosticStatus of the node, for a report."""
-    name = status.name.rpartition(": ")[2]
+def entry(status: Any, name: str) -> Entry:
+    """What the node said of itself, a diagnostic_msgs/DiagnosticStatus, for a report.
+
+    Of its values only what became of the sets: all else is told elsewhere in a report.
+    """
     level = status.level[0] if isinstance(status.level, bytes) else int(status.level)
     return Entry(
-        f"{name}, {when}" if when else name,
+        name,
         "ok" if level == 0 else "warn" if level == 1 else "error",
         status.message,
-        {pair.key: pair.value for pair in status.values if pair.value},
+        {p.key: p.value for p in status.values if p.value and p.key.startswith("sets ")},
     )
+
+
+def sensor_facts(statuses: Iterable[Any]) -> dict[str, str]:
+    """What the node said of each sensor, by its name."""
+    parts = ((s.name.rpartition(": ")[2].partition("sensor ")[2], s.message) for s in statuses)
+    return {sensor: message for sensor, message in parts if sensor}

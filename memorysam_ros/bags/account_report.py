@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ _TICKS = (
     "which `ros2 bag play --clock 100` tells in ticks of 10 ms."
 )
 _SLOWER = (
-    "The bag was played at {rate:g} times real time. Latency is of the real clock, and waiting for "
+    "The bag was played at {rate:g} x real time. Latency is of the real clock, and waiting for "
     "sensors that come later than the camera is stretched with the bag."
 )
 
@@ -27,6 +27,7 @@ def report_of(
     run: Run,
     rate: float,
     diagnostics: Sequence[Entry],
+    sensor_facts: Mapping[str, str],
     warnings: Sequence[str],
 ) -> ReportData:
     """The report of all that was heard while the bag was played at a rate."""
@@ -52,7 +53,9 @@ def report_of(
         run,
         summary=summary,
         tiles=tuple(tiles),
+        why_unscored=account.why_unscored,
         diagnostics=tuple(diagnostics),
+        sensor_facts=sensor_facts,
         notes=tuple(notes),
     )
 

@@ -14,7 +14,14 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
 from memorysam_core.report import Entry
-from memorysam_ros.bags.account import DIAGNOSTICS, LABELS, SEEN, Accountant, entry
+from memorysam_ros.bags.account import (
+    DIAGNOSTICS,
+    LABELS,
+    SEEN,
+    Accountant,
+    entry,
+    sensor_facts,
+)
 
 _QUEUE = QoSProfile(depth=20)
 _POLL_S = 0.1
@@ -39,7 +46,13 @@ class Listener:
     @property
     def diagnostics(self) -> tuple[Entry, ...]:
         """What the node said last of itself while there were labels."""
-        return tuple(entry(status) for status in self._statuses.values())
+        whole = self._statuses.get(f"{self._name}: segmentation")
+        return (entry(whole, "node"),) if whole else ()
+
+    @property
+    def sensor_facts(self) -> dict[str, str]:
+        """What it said then of each sensor."""
+        return sensor_facts(self._statuses.values())
 
     def run(self, stopped: threading.Event, idle_s: float) -> None:
         """Listens until the event is set, or until there has been silence after the labels.

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from memorysam_core.frames.readings import ImageReading
 from memorysam_core.report import Collector, Entry, Run, Tile, write_report
+from memorysam_core.report.words import percent
 from memorysam_ros.bags.replay import Replay
 from memorysam_ros.pipeline import SENSORS
 from memorysam_ros.result import Result
@@ -34,10 +36,14 @@ class ReplayReport:
     ) -> None:
         """A moment was labelled; labels and truth are ids of one shape ``(H, W)``."""
         stages = {stage: ns / 1e6 for stage, ns in result.times_ns.items()}
+        frames: dict[str, Any] = dict(result.frames)
+        image = result.readings.get("image")
+        if isinstance(image, ImageReading):  # finer than what the model saw of it
+            frames["image"] = image.pixels
         self._collector.add(
             time_s,
             tuple(result.frames),
-            result.frames,
+            frames,
             labels,
             truth,
             condition,
@@ -53,19 +59,14 @@ class ReplayReport:
             parameters.checkpoint,
             str(self._replay.pipeline.segmenter.device),
         )
+        sensors = summary["sensors"]
         report = self._collector.report(
             f"Replay of {Path(summary['bag']).name}",
             run,
-            summary=(
-                f"{summary['labelled']} of {summary['sets']} sets of a drive of "
-                f"{summary['bag_seconds']:.1f} s were labelled in {summary['seconds']:.1f} s."
-            ),
+            summary=_lead(summary),
             tiles=_tiles(summary),
-            why_absent={
-                name: "the bag has no topic of it"
-                for name, sensor in summary["sensors"].items()
-                if not sensor["topic"]
-            },
+            why_absent={name: _why_absent(sensor) for name, sensor in sensors.items()},
+            sensor_facts={name: sensor["topic"] or "" for name, sensor in sensors.items()},
             why_unscored=summary["truth"].get("why_none", ""),
             diagnostics=_diagnostics(summary),
             notes=tuple(summary["warnings"]),
@@ -73,29 +74,39 @@ class ReplayReport:
         write_report(report, path)
 
 
+def _lead(summary: dict[str, Any]) -> str:
+    of = f"{summary['labelled']} of the {summary['sets']} sets"
+    if summary["every"] > 1:
+        of += f" (--every {summary['every']})"
+    seconds = summary["bag_seconds"]
+    return f"{of} of a recording of {seconds:.1f} s, labelled as the live node would."
+
+
 def _tiles(summary: dict[str, Any]) -> tuple[Tile, ...]:
     metrics = summary["metrics"]
-    tiles = [Tile("sets labelled", str(summary["labelled"]), f"of {summary['sets']}")]
+    tiles = []
     if metrics:
         detail = f"over the {metrics['classes_present']} classes that occur"
-        tiles.insert(0, Tile("mIoU", f"{metrics['miou_present']:.1%}", detail))
-    tiles.append(Tile("speed", f"{summary['real_time_factor']:.2g} x", "times real time"))
+        tiles.append(Tile("mIoU", f"{percent(metrics['miou_present'])} %", detail))
+        tiles.append(Tile("pixels right", f"{percent(metrics['accuracy'])} %"))
+    tiles.append(Tile("sets labelled", str(summary["labelled"]), f"of {summary['sets']}"))
+    speed = f"{summary['sets_per_second']:.3g} sets a second"
+    tiles.append(Tile("real time", f"{summary['real_time_factor']:.2g} x", speed))
     return tuple(tiles)
 
 
+def _why_absent(sensor: dict[str, Any]) -> str:
+    if not sensor["topic"]:
+        return "the bag has no topic of it"
+    reasons = sensor["why_not"].items()
+    return ", ".join(f"{count} x {why}" if len(reasons) > 1 else why for why, count in reasons)
+
+
 def _diagnostics(summary: dict[str, Any]) -> tuple[Entry, ...]:
-    entries = []
-    for name, sensor in summary["sensors"].items():
-        missed = {why: str(count) for why, count in sensor["why_not"].items()}
-        if not sensor["topic"]:
-            entries.append(Entry(name, "warn", "no topic in the bag"))
-        elif sensor["sets"] < summary["labelled"]:
-            share = f"in {sensor['sets']} of {summary['labelled']} sets"
-            entries.append(Entry(name, "warn", share, missed))
-        else:
-            entries.append(Entry(name, "ok", f"{sensor['topic']}, in every set"))
-    for why, count in summary["unusable"].items():
-        entries.append(Entry("sets", "error", f"{count} could not be labelled: {why}"))
+    entries = [
+        Entry("sets", "error", f"{count} could not be labelled: {why}")
+        for why, count in summary["unusable"].items()
+    ]
     for topic, count in summary["broken_messages"].items():
         first = summary["first_errors"][topic]
         entries.append(

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memorysam_core.report.words import percent
 from memorysam_ros.bags.filmstrip import Filmstrip
 from memorysam_ros.bags.reader import Bag, RawMessage
 from memorysam_ros.bags.replay import SECOND_NS, Moment, Replay
@@ -94,7 +95,7 @@ class Results:
             )
             line |= {"miou": scores.miou_present, "condition": truth.condition}
         ids, condition = (truth.ids, truth.condition) if truth else (None, "")
-        self._filmstrip.add(result, ids)
+        self._filmstrip.add(moment.time_s, result, ids, condition)
         if self._report is not None:
             self._report.add(moment.time_s, result, labels, ids, condition)
         if self._video is not None:
@@ -163,7 +164,7 @@ class Results:
 def _caption(line: dict[str, Any]) -> str:
     parts = [f"{line['time_s']:.1f} s", line.get("condition", "")]
     if line.get("miou") is not None:
-        parts.append(f"mIoU {line['miou']:.1%}")
+        parts.append(f"mIoU {percent(line['miou'])} %")
     return "   ".join(part for part in parts if part)
 
 

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from memorysam_core.report import Entry
     from memorysam_ros.bags import Bag
     from memorysam_ros.bags.account import Account
+    from memorysam_ros.bags.listener import Listener
 
 REPORT, SCORES = "report.html", "scores.json"
 
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         account = accountant.finish()
         if not account.sets_out:
             raise ValueError(f"{args.node} published no labels")
-        told = _write(folder, account, listener.diagnostics, bag.warnings, args)
+        told = _write(folder, account, listener, bag.warnings, args)
     print(f"{told}\nwrote {output / REPORT}, {output / SCORES}", flush=True)
     return 0
 
@@ -112,7 +112,7 @@ def _image_topic(bag: Bag, args: argparse.Namespace) -> str:
 def _write(
     folder: Path,
     account: Account,
-    diagnostics: Sequence[Entry],
+    listener: Listener,
     warnings: Sequence[str],
     args: argparse.Namespace,
 ) -> str:
@@ -122,7 +122,8 @@ def _write(
     command = shlex.join(["memorysam", *sys.argv[1:]])
     run = Run.here(command, str(args.bag), args.checkpoint)
     title = f"The live node on {Path(args.bag).name}"
-    report = report_of(account, title, run, args.rate, diagnostics, warnings)
+    said = listener.diagnostics, listener.sensor_facts
+    report = report_of(account, title, run, args.rate, *said, warnings)
     values = values_of(account, report)
     write_report(report, folder / REPORT)
     (folder / SCORES).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")

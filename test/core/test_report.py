@@ -2,6 +2,7 @@ import base64
 import io
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +10,24 @@ from PIL import Image
 
 from memorysam_core.labels import DELIVER, IGNORE, LabelSpace
 from memorysam_core.metrics import ConfusionMatrix
-from memorysam_core.report import Collector, Entry, Run, Tile, render, write_report
-from memorysam_core.report.pictures import error, shown, small
+from memorysam_core.report import (
+    Collector,
+    Entry,
+    Group,
+    ReportData,
+    Run,
+    Sample,
+    Tile,
+    figures,
+    render,
+    write_report,
+)
+from memorysam_core.report.pictures import error, overlay, shown, small
 from memorysam_core.report.poster import write_poster
 
 pytest.importorskip("matplotlib")
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 SENSORS = ("image", "depth", "event", "lidar")
 HOSTILE = """<script>alert("1")</script>&'$x_"""
 SKY = DELIVER.classes.index("Sky")
@@ -177,16 +190,55 @@ def test_all_text_is_escaped():
     page = Page(text)
     assert "script" not in {tag for tag, _ in page.elements}
     assert "<script>" not in text
-    assert page.text.count(HOSTILE) > 20
+    assert page.text.count(HOSTILE) > 18
     assert "\x00" not in text
     assert "\x1b" not in text
 
 
-def test_without_truth_it_says_so_instead_of_showing_scores():
-    text = Page(render(report(drive(truth=False)))).text
-    assert "No ground truth was given" in text
-    assert "no ground truth" in text
-    assert "IoU of each class" not in text
+def named(page, kind):
+    """The names of the pictures on the stage, or in the strip."""
+    stage = [a["alt"].partition(" at ")[0] for tag, a in page.elements if tag == "img"]
+    checks = [a["type"] for tag, a in page.elements if tag == "input"]
+    assert len(checks) == len(stage)
+    return [name for name, check in zip(stage, checks, strict=True) if check == kind]
+
+
+def classes(page):
+    return [name for value in page.attributes("class") for name in value.split()]
+
+
+def test_one_moment_is_shown_at_large_and_any_of_its_pictures_can_be():
+    page = Page(render(report()))
+    over = "labels over the image"
+    everything = [over, "camera", "depth", "events", "LiDAR", "labels", "truth", "error"]
+    assert named(page, "radio") == everything
+    assert [a.get("checked", "no") for t, a in page.elements if a.get("type") == "radio"] == [
+        None, *["no"] * 7
+    ]  # fmt: skip
+    strip = named(page, "checkbox")
+    assert strip.count(over) == strip.count("error") == 3
+    assert strip.count("LiDAR") + classes(page).count("absent") == 3
+    assert classes(page).count("absent") == page.text.count("LiDAR missing") - 2 > 0
+
+
+def test_the_picture_at_large_is_the_first_with_all_sensors():
+    page = Page(render(report(drive(12, dead=range(4)))))
+    (large,) = [a["alt"] for t, a in page.elements if t == "img"][:1]
+    assert large == "labels over the image at 2.0 s"
+
+
+def test_without_truth_there_are_no_places_for_it():
+    page = Page(render(report(drive(truth=False))))
+    assert "No ground truth was given" in page.text
+    assert not {"truth", "error"} & set(named(page, "radio") + named(page, "checkbox"))
+    assert "labels" not in named(page, "checkbox")  # which are over the image
+    assert "IoU of each class" not in page.text
+
+
+def test_why_nothing_could_be_scored_is_said():
+    page = Page(render(report(drive(truth=False), why_unscored="the truth is of another day")))
+    assert "the truth is of another day, so nothing can be scored" in page.text
+    assert "No ground truth" not in page.text
 
 
 def test_a_missing_sensor_is_said_plainly():
@@ -194,18 +246,63 @@ def test_a_missing_sensor_is_said_plainly():
     for k in range(3):
         there = ("image", "lidar") if k else ("image",)
         collector.add(k, there, {n: frames()[n] for n in there}, truth_of())
-    page = Page(render(report(collector, why_absent={"depth": "the bag has no topic of it"})))
-    assert "depth was missing throughout: the bag has no topic of it." in page.text
-    assert "events was missing throughout." in page.text
-    assert "LiDAR was missing in 1 of 3 sets." in page.text
-    assert "camera was missing" not in page.text
-    assert page.text.count("not there") == 3 + 3 + 1
+    why = {"depth": "the bag has no topic of it", "image": "never said of who is there"}
+    page = Page(render(report(collector, why_absent=why, sensor_facts={"image": "/front"})))
+    text = " ".join(page.text.split())
+    assert "depth missing throughout events missing throughout LiDAR missing in 1 of 3" in text
+    assert "depth missing throughout the bag has no topic of it" in text
+    assert "camera in every set /front" in text
+    assert "never said" not in text
+    shown_ = named(page, "radio") + named(page, "checkbox")
+    assert not {"depth", "events"} & set(shown_)  # no empty places for what never was
+
+
+def test_a_sensor_s_health_is_told_once():
+    node = Entry("node", "warn", "running on 3 of 4 sensors", {"sets complete": "8"})
+    text = Page(render(report(sensor_facts={"lidar": "4.0 Hz"}, diagnostics=(node,)))).text
+    assert text.count("4.0 Hz") == 1
+    assert "running on 3 of 4 sensors" in text and "sets complete" in text
+
+
+def test_parts_that_are_all_there_is_are_not_repeated():
+    text = Page(render(report(drive(dead=(), condition=lambda _: "sun")))).text
+    assert "every sensor" not in text
+    assert text.count("all sets") == 2  # in both tables
+    both = Page(render(report())).text
+    assert "every sensor" in both and "without LiDAR" in both
+    assert "%sets" in "".join(both.split())
+
+
+def test_groups_that_were_not_counted_need_no_count():
+    matrix = ConfusionMatrix(len(DELIVER)).update(truth_of(), truth_of())
+    groups = (Group("all sets", "all", None, matrix), *(
+        Group(f"condition {name}", "condition", None, matrix) for name in ("fog", "sun")
+    ))  # fmt: skip
+    made = ReportData("Evaluation", Run("x", "y"), DELIVER, SENSORS, groups=groups)
+    page = Page(render(made))
+    assert "condition fog" in page.text
+    assert "%sets" not in "".join(page.text.split())  # no column of counts
+    assert "Latency" not in page.text and "Over time" not in page.text
+
+
+@pytest.mark.parametrize(("sets", "drawn"), [(2, False), (9, False), (10, True)])
+def test_few_durations_are_not_drawn(sets, drawn):
+    text = render(report(drive(sets, dead=())))
+    assert ("Distribution of the latency" in text) == drawn
+    assert "camera to labels" in text
+
+
+def test_nothing_is_drawn_before_the_start_of_a_sparse_run():
+    samples = [Sample(0.1 + 2.0 * k, ("image",)) for k in range(3)]
+    spans = list(figures._spans(samples, lambda sample: sample.present))
+    assert [(start, end) for start, end, _ in spans] == [(0.0, pytest.approx(5.1))]
 
 
 def test_an_empty_run_still_gives_a_page():
     text = Page(render(report(Collector(DELIVER, SENSORS)))).text
-    for line in ("No set was labelled", "nothing can be scored", "Latency was not measured"):
+    for line in ("No set was labelled", "nothing can be scored"):
         assert line in text
+    assert "Latency" not in text
     with pytest.raises(ValueError, match="no set was labelled"):
         write_poster(report(Collector(DELIVER, SENSORS)), "nowhere.png")
 
@@ -215,11 +312,18 @@ def test_a_single_set_gives_a_page():
 
 
 def test_a_long_run_of_large_images_stays_small_enough_to_mail():
-    text = render(report(drive(6, size=(800, 1280), moments=6)))
-    assert len(text) < 6 * 500_000
-    for uri in Page(text).attributes("src"):
-        image = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
-        assert image.width <= 384
+    ramp = np.linspace(0, 255, 1600).astype(np.uint8)
+    smooth = np.broadcast_to(ramp[:, None], (900, 1600, 3)).copy()
+    collector = Collector(DELIVER, SENSORS)
+    for k in range(40):
+        collector.add(k, SENSORS, dict.fromkeys(SENSORS, smooth), truth_of(900, 1600))
+    text = render(report(collector))
+    assert len(text) < 3_000_000
+    widths = [
+        Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).width
+        for uri in Page(text).attributes("src")
+    ]
+    assert max(widths) == 1280 and len(widths) == 5 * 5 + 1
 
 
 def test_the_file_is_whole_or_not_there(tmp_path, monkeypatch):
@@ -235,6 +339,19 @@ def test_the_same_run_gives_the_same_page():
     assert render(report()) == render(report())
 
 
+def test_labels_lie_over_the_image_pixel_by_pixel():
+    labels = np.array([[ROAD, SKY], [SKY, SKY]], np.uint8)
+    image = np.full((4, 4, 3), 100, np.uint8)
+    over = overlay(image, labels, DELIVER, 1000)
+    assert over.shape == (6, 6, 3)  # no more than three times the labels' size
+    for corner, index in ((over[:3, :3], ROAD), (over[:3, 3:], SKY), (over[3:], SKY)):
+        mixed = 0.45 * 100 + 0.55 * np.array(DELIVER.colours[index])
+        np.testing.assert_allclose(corner, np.broadcast_to(mixed, corner.shape), atol=1)
+    np.testing.assert_array_equal(
+        overlay(None, labels, DELIVER, 2), DELIVER.colourise(labels)
+    )  # no image
+
+
 def test_errors_are_red_and_unlabelled_pixels_black():
     labels, truth = np.full((2, 3), 6, np.uint8), np.full((2, 3), 6, np.uint8)
     labels[0, 0], truth[1, 1] = 7, IGNORE
@@ -247,12 +364,12 @@ def test_errors_are_red_and_unlabelled_pixels_black():
 def test_single_lidar_returns_survive_shrinking_and_ids_are_never_mixed():
     lidar = np.zeros((400, 800, 3), np.uint8)
     lidar[201, 403] = 77
-    assert small(lidar).max() == 77
-    assert small(lidar).shape == (192, 384, 3)
-    visible = shown("lidar", small(lidar))
+    assert small(lidar, 384).max() == 77
+    assert small(lidar, 384).shape == (192, 384, 3)
+    visible = shown("lidar", small(lidar, 384))
     assert (visible.max(axis=2) > 60).sum() in (2, 4)
     ids = np.random.default_rng(0).choice([3, 200], (400, 800)).astype(np.uint8)
-    assert set(np.unique(small(ids))) == {3, 200}
+    assert set(np.unique(small(ids, 384))) == {3, 200}
 
 
 def test_near_depth_is_bright_far_depth_dark_and_none_black():
@@ -263,13 +380,17 @@ def test_near_depth_is_bright_far_depth_dark_and_none_black():
     assert shown("depth", colourful) is colourful
 
 
-def test_the_poster_shows_four_moments_and_the_failure(tmp_path):
+def test_the_poster_shows_the_labels_first_and_the_failure(tmp_path):
     path = write_poster(report(drive(16, moments=8)), tmp_path / "poster.png")
     image = Image.open(path)
     assert image.width == 1600
     assert path.stat().st_size < 1_500_000
-    without = write_poster(report(drive(16, truth=False)), tmp_path / "without.png")
-    assert Image.open(without).height < image.height
+    without = Image.open(write_poster(report(drive(16, truth=False)), tmp_path / "without.png"))
+    assert without.height < image.height
+    # Below title and headings come the labels: half of them sky, half road, over noise.
+    pixels = np.asarray(image.convert("RGB"))[150:260, 60:500].reshape(-1, 3).mean(0)
+    expected = 0.55 * np.array(DELIVER.colours[SKY]) + 0.45 * 127
+    np.testing.assert_allclose(pixels, expected, atol=25)
 
 
 def test_the_run_says_what_machine_this_is(tmp_path):
@@ -282,3 +403,14 @@ def test_the_run_says_what_machine_this_is(tmp_path):
     text = Page(render(report(run=run))).text
     assert run.digest in text
     assert run.versions["torch"] in text
+
+
+def test_the_shipped_weights_come_with_a_caveat(tmp_path):
+    ours = next((REPOSITORY / "memorysam_core" / "weights").glob("*.safetensors"))
+    elsewhere = tmp_path / "model.safetensors"
+    elsewhere.symlink_to(ours)
+    run = Run.here("memorysam x", "x.mcap", elsewhere)
+    assert "simulated drives only" in Page(render(report(run=run))).text
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(b"weights")
+    assert Run.here("memorysam x", "x.mcap", other).caveat == ""

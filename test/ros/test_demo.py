@@ -126,7 +126,7 @@ def test_the_demo_drives_the_real_node_and_tells_the_truth(tmp_path, checkpoint,
     assert stamps == {conversions.stamp_ns(m) for m in sent}
     assert all(conversions.label_ids(m).shape == (64, 96) for m in heard)
     page = (out / REPORT).read_text(encoding="utf-8")
-    assert "LiDAR was missing" in page
+    assert "LiDAR missing in" in page
     assert "dead from 1 s to 2 s" in page
     assert "lest sets are lost" in page
     assert Image.open(io.BytesIO((out / PICTURE).read_bytes())).width == 1600

@@ -106,7 +106,7 @@ def test_rate_loop_and_interruption(bag, start):
 def test_a_part_of_a_bag_with_what_is_latched_before(bag, start, tmp_path):
     recorder = start("record", "-o", tmp_path / "part", "--duration", "60")
     recorder.stdout.readline()
-    words = ["--rate", "0.5", "--start", "0.9", "--duration", "0.05"]
+    words = ["--rate", "0.05", "--start", "0.9", "--duration", "0.05"]
     told, _ = start("play", bag, "--wait", "20", *words).communicate(timeout=60)
     assert "played 6 messages" in told
     stop(recorder)
@@ -115,7 +115,8 @@ def test_a_part_of_a_bag_with_what_is_latched_before(bag, start, tmp_path):
     assert found["/image"] == expected["/image"][45:48]
     with Bag(tmp_path / "part") as part:
         times_ns = [raw.time_ns for raw in part.messages({"/points"})]
-    assert 0.03 < (times_ns[-1] - times_ns[0]) / SECOND_NS < 0.5  # 0.04 s at half the speed
+    # 0.04 s at a twentieth of the speed, on a machine that may be busy.
+    assert 0.5 < (times_ns[-1] - times_ns[0]) / SECOND_NS < 3
 
 
 def test_clock_follows_the_bag(bag, start, tmp_path):

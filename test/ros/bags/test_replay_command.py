@@ -93,7 +93,9 @@ def test_the_command(drive, checkpoint, tmp_path, monkeypatch, capsys):
     page = (tmp_path / "drive_labels" / "report.html").read_text()
     assert "Replay of drive" in page and "LiDAR" in page
     strip = Image.open(tmp_path / "drive_labels" / "filmstrip.png")
-    assert strip.width == 6 * 324 + 4 and strip.height == 6 * (192 + 4) + 4
+    assert strip.width == 6 * 324 + 4 and strip.height == 30 + 6 * (192 + 4)
+    headings = np.asarray(strip)[:30, 4 : 4 + 6 * 324].reshape(30, 6, -1)
+    assert (headings.max((0, 2)) > 200).all()  # each has its time
     check_video(tmp_path / "drive_labels" / "video.mp4", found)
 
     assert main([*command, "-o", "again", "--every", "6"]) == 0

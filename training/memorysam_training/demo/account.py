@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from memorysam_core.labels import LabelSpace
 from memorysam_core.report import Entry
-from memorysam_ros.bags.account import DIAGNOSTICS, LABELS, SEEN, Account, Accountant, entry
+from memorysam_ros.bags.account import (
+    DIAGNOSTICS,
+    LABELS,
+    SEEN,
+    Account,
+    Accountant,
+    entry,
+    sensor_facts,
+)
 from memorysam_ros.bags.reader import Bag
 from memorysam_ros.bags.truth import Truth
 from memorysam_ros.demo.node_process import NAME, REMAPPED
@@ -36,24 +44,22 @@ def take_account(
         return accountant.finish()
 
 
-def diagnostics(recording: Path, moments_s: dict[str, float]) -> tuple[Entry, ...]:
+def diagnostics(
+    recording: Path, moments_s: Mapping[str, float]
+) -> tuple[tuple[Entry, ...], dict[str, str]]:
     """What ``/diagnostics`` said last before each of the given times of the drive, by its name.
 
-    Of the whole for each time, of sensors and latencies for the last.
+    Of the whole for each time, of sensors for the last.
     """
     told: dict[str, list[Any]] = {}
     with Bag(recording) as bag:
         for raw in bag.messages({DIAGNOSTICS}) if DIAGNOSTICS in bag.topics else ():
             statuses = bag.deserialise(raw).status
-            for name, moment_s in moments_s.items():
-                if seconds_of(raw.time_ns) <= moment_s:
-                    told[name] = statuses
-    return tuple(_entries(told))
-
-
-def _entries(told: dict[str, list[Any]]) -> Iterator[Entry]:
-    last = list(told)[-1] if told else ""
-    for moment, statuses in told.items():
-        for status in statuses:
-            if status.name.endswith(": segmentation") or moment == last:
-                yield entry(status, moment)
+            told |= {n: statuses for n, t in moments_s.items() if seconds_of(raw.time_ns) <= t}
+    entries = [
+        entry(status, f"node, {moment}")
+        for moment, statuses in told.items()
+        for status in statuses
+        if status.name.endswith(": segmentation")
+    ]
+    return tuple(entries), sensor_facts(list(told.values())[-1]) if told else {}

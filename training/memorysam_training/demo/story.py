@@ -113,6 +113,7 @@ def _report(
         "while the LiDAR was dead": drive.lidar_lives_s - 0.5,
         "at the end": drive.seconds - 0.2,
     }
+    entries, facts = diagnostics(recording, moments)
     report = account.collector.report(
         "A drive into the night, and the LiDAR dies",
         run,
@@ -125,10 +126,11 @@ def _report(
             "lidar": f"dead from {drive.lidar_dies_s:.0f} s to {drive.lidar_lives_s:.0f} s, "
             "as the demo wants it"
         },
-        diagnostics=diagnostics(recording, moments),
+        diagnostics=entries,
+        sensor_facts=facts,
         notes=(
-            "The world is simulated, and so are the drives that the shipped weights were trained "
-            "on (other worlds than this one): the figures say nothing about real streets.",
+            "The world is simulated, though another one than any that the weights were trained on: "
+            "the figures say nothing about real streets.",
             "Latency is from the camera's stamp to the arrival of the labels in the process that "
             "plays the drive, both ways over DDS, while that process shares the machine.",
             *_about(pace),
