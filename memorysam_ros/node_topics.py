@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +55,19 @@ class Wanted:
     """What to do if something else is published there."""
 
 
+@dataclass(frozen=True)
+class Note:
+    """What the graph tells of a topic that is listened to."""
+
+    sensor: str
+    is_info: bool
+    """Whether it is the sensor's camera_info."""
+    obstacle: str
+    """What is set up wrongly; empty if nothing is."""
+    silence: str
+    """Why nothing may come of it."""
+
+
 class Inputs:
     """Subscriptions to the sensors: best effort, keep last (REP-2003), overridable."""
 
@@ -83,24 +96,37 @@ class Inputs:
                 self._subscriptions.append((wanted, self._subscribe(wanted, callback, on_lost)))
             undo.pop_all()
 
-    def notes(self) -> Iterator[tuple[str, str, str]]:
-        """For each topic its sensor, what is set up wrongly there, and what may be the reason if
-        nothing comes of it; all as the graph tells now.
-        """
+    def notes(self) -> Iterator[Note]:
+        """What may be in the way of each topic, as the graph tells now."""
         for wanted, subscription in self._subscriptions:
             topic = subscription.topic_name
-            found = self._node.get_publishers_info_by_topic(topic)
-            obstacle = next(_obstacles(found, subscription, wanted), "")
-            yield wanted.sensor, obstacle, (
-                f"{topic} has a publisher that sends nothing" if found
-                else f"nobody publishes {topic}"
-            )  # fmt: skip
+            publishers = self._node.get_publishers_info_by_topic(topic)
+            obstacle = next(self._obstacles(wanted, topic, publishers), "")
+            silence = f"{topic} has a publisher that sends nothing"
+            if not publishers:
+                silence = f"nobody publishes {topic}"
+            yield Note(wanted.sensor, wanted.kind is CameraInfo, obstacle, obstacle or silence)
 
     def destroy(self) -> None:
         """Unsubscribes."""
         for _, subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions.clear()
+
+    def _obstacles(self, wanted: Wanted, topic: str, publishers: list[Any]) -> Iterator[str]:
+        """What is wrong with the publishers of a topic that is subscribed to."""
+        ours = own(self._node, self._node.get_subscriptions_info_by_topic(topic))
+        for publisher in publishers if ours is not None else ():
+            if publisher.topic_type != ours.topic_type:
+                yield (
+                    f"{topic} is published as {publisher.topic_type}, where {ours.topic_type} is "
+                    f"listened to: {wanted.choose}"
+                )
+            elif policy := incompatible(publisher.qos_profile, ours.qos_profile):
+                yield (
+                    f"a publisher of {topic} offers an incompatible {policy}; set qos_overrides."
+                    f"{topic}.subscription.{policy.lower()} to what it offers"
+                )
 
     def _subscribe(self, wanted: Wanted, callback: Callable[[Any], None], on_lost: OnLost) -> Any:
         def lost(event: Any) -> None:
@@ -125,22 +151,6 @@ class Inputs:
         raise AssertionError("a subscription without event callbacks needs no event type")
 
 
-def _obstacles(publishers: Iterable[Any], subscription: Any, wanted: Wanted) -> Iterator[str]:
-    """What is wrong with the publishers of a topic that is subscribed to."""
-    topic, ours = subscription.topic_name, type_name(wanted.kind)
-    for publisher in publishers:
-        if publisher.topic_type != ours:
-            yield (
-                f"{topic} is published as {publisher.topic_type}, where {ours} is listened to: "
-                f"{wanted.choose}"
-            )
-        elif policy := incompatible(publisher.qos_profile, subscription.qos_profile):
-            yield (
-                f"a publisher of {topic} offers an incompatible {policy}; set qos_overrides."
-                f"{topic}.subscription.{policy.lower()} to what it offers"
-            )
-
-
 def incompatible(offered: QoSProfile, asked: QoSProfile) -> str:
     """The policy that keeps two ends of a topic apart, such as RELIABILITY; empty if none does."""
     if qos_check_compatible(offered, asked)[0] != QoSCompatibility.ERROR:
@@ -158,9 +168,13 @@ def incompatible(offered: QoSProfile, asked: QoSProfile) -> str:
     return "DEADLINE" if offered.deadline > asked.deadline else "LIVELINESS"
 
 
-def type_name(kind: Any) -> str:
-    """Full name of a message type, such as ``sensor_msgs/msg/Image``."""
-    return f"{kind.__module__.partition('.')[0]}/msg/{kind.__name__}"
+def own(node: Any, ends: list[Any]) -> Any:
+    """The node's own end among those of a topic; None before it is discovered.
+
+    Its quality of service is then complete, unlike that of the publisher or subscription itself.
+    """
+    name = node.get_name(), node.get_namespace()
+    return next((end for end in ends if (end.node_name, end.node_namespace) == name), None)
 
 
 class Publications:
@@ -200,12 +214,14 @@ class Publications:
     def obstacles(self) -> Iterator[str]:
         """Who subscribes to an output and cannot hear it, as the graph tells now."""
         for publisher in self._publishers.values():
-            topic, ours = publisher.topic_name, type_name(publisher.msg_type)
-            for subscriber in self._node.get_subscriptions_info_by_topic(topic):
+            topic = publisher.topic_name
+            subscribers = self._node.get_subscriptions_info_by_topic(topic)
+            ours = own(self._node, self._node.get_publishers_info_by_topic(topic))
+            for subscriber in subscribers if ours is not None else ():
                 who = f"{subscriber.node_namespace.rstrip('/')}/{subscriber.node_name}"
-                if subscriber.topic_type != ours:
-                    yield f"{who} takes {topic} for {subscriber.topic_type}; it is {ours}"
-                elif policy := incompatible(publisher.qos_profile, subscriber.qos_profile):
+                if subscriber.topic_type != ours.topic_type:
+                    yield f"{who} takes {topic} for {subscriber.topic_type}, not {ours.topic_type}"
+                elif policy := incompatible(ours.qos_profile, subscriber.qos_profile):
                     yield (
                         f"{who} asks for another {policy} of {topic} than is offered; change it "
                         f"there, or set qos_overrides.{topic}.publisher.{policy.lower()}"

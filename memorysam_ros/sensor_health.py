@@ -141,8 +141,7 @@ class SensorHealth:
             level = Level.ERROR if self.required else Level.STALE
             never = "nothing ever arrived"
             brief = never if silence_ns is None else f"silent for {silence_ns / S:.1f} s"
-            why = self.obstacle or self.note
-            return level, brief, f"{brief}: {why}" if why else brief
+            return level, brief, f"{brief}: {self.note}" if self.note else brief
         if self.trouble:
             return Level.ERROR, "unusable", self.trouble
         doubts = self._doubts(steady_ns, seen, clock)

@@ -115,11 +115,13 @@ class Session:
         """What the graph says of the inputs, to be told with their sensors."""
         sensors = self.diagnostics.sensors
         for health in sensors.values():
-            health.obstacle = health.note = ""
-        for sensor, obstacle, note in self._inputs.notes():
-            if sensor in sensors:  # the camera's info is needed where its images are not
-                sensors[sensor].obstacle = sensors[sensor].obstacle or obstacle
-                sensors[sensor].note = sensors[sensor].note or note
+            health.obstacle = ""
+        for note in self._inputs.notes():
+            if note.sensor in sensors:  # the camera's info is needed where its images are not
+                health = sensors[note.sensor]
+                health.obstacle = health.obstacle or note.obstacle
+                if not note.is_info:
+                    health.note = note.silence
 
     # Executor thread: messages to sets
 

@@ -16,7 +16,9 @@ WEIGHTS = {"image": 1, "depth": 3, "event": 5, "lidar": 7}
 
 
 class FakeModel:
-    """Stands in for a Segmenter. ``FAKE_FAILS=3`` makes every third set fail."""
+    """Stands in for a Segmenter. ``FAKE_FAILS=3`` makes every third set fail, and
+    ``FAKE_MODALITIES=image,depth`` is a checkpoint of these.
+    """
 
     contract = CONTRACT
     size = SIZE
@@ -25,6 +27,9 @@ class FakeModel:
     def __init__(self) -> None:
         self.sets = 0
         self.fails = int(os.environ.get("FAKE_FAILS", "0"))
+        if names := os.environ.get("FAKE_MODALITIES"):
+            kept = tuple(CONTRACT.modality(name) for name in names.split(","))
+            self.contract = CONTRACT.replace(modalities=kept)
 
     def segment(self, frames, size=None) -> Segmentation:
         self.sets += 1

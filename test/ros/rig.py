@@ -120,9 +120,9 @@ class Rig:
         self._thread = threading.Thread(target=self._executor.spin)
         self._thread.start()
 
-    def subscribe(self, topic: str, kind) -> None:
+    def subscribe(self, topic: str, kind, qos=100) -> None:
         self._subscriptions[topic] = self.node.create_subscription(
-            kind, topic, self.received[topic].append, 100
+            kind, topic, self.received[topic].append, qos
         )
 
     def subscribe_output(self, topic: str, kind=Image) -> None:
@@ -155,13 +155,50 @@ class Rig:
         arrays = self.received["/diagnostics"]
         return {v.key: v.value for a in arrays for s in a.status for v in s.values}
 
-    def heard(self, sensor: str) -> int:
-        """How many messages of a sensor the node has heard by now, since it was activated."""
-        return int(self._values_now(f"sensor {sensor}")["messages"])
+    def count(self) -> dict[str, int]:
+        """How many images the node has heard by now, since it was activated, and how many sets it
+        had no time for, or failed in its model.
+        """
+        self._wait_for_report()
+        values = self.values()
 
-    def total(self, what: str) -> int:
-        """How often something happened to a set by now, such as ``sets superseded``."""
-        return int(self._values_now("segmentation").get(what, "0 in all").split()[-3])
+        def total(what: str) -> int:
+            found = [values[key] for key in values if key.startswith(what)]
+            return sum(int(value.split()[-3]) for value in found)  # 3 (10 %), 7 in all
+
+        return {
+            "heard": int(self.values("sensor image")["messages"]),
+            "superseded": total("sets superseded"),
+            "failed": total("sets failed"),
+        }
+
+    def due(self, before: dict[str, int]) -> int:
+        """How many images must have been labelled since then: those heard, less the superseded."""
+        now = self.count()
+        found = {key: now[key] - before[key] for key in now}
+        due = found["heard"] - found["superseded"] - found["failed"]
+        assert due > len(self.sent["image"]) / 3, f"the machine is too busy to tell: {found}"
+        return due
+
+    def label_all(self, sensors: dict[str, Sensor], seconds: float, start_ns=None) -> None:
+        """Drives until nine tenths of all images that are due are labelled, once, in order, and
+        nothing else is.
+        """
+        self.settle()
+        before = self.count()
+        self.clear()
+        self.drive(sensors, seconds, start_ns)
+        self.settle()
+        received = self.stamps()
+        assert len(received) >= 0.9 * self.due(before), self.seen()
+        assert received == sorted(set(received))
+        assert set(received) <= set(self.sent["image"])
+
+    def _wait_for_report(self) -> None:
+        """Until a report that was made after now."""
+        arrays = self.received["/diagnostics"]
+        seen = len(arrays)  # the next one may have been on its way
+        self.wait(lambda: len(arrays) >= seen + 2, "diagnostics")
 
     def told(self, name: str, says: str, level: bytes) -> list[dict]:
         """The reports since :meth:`clear` in which a status says so: all statuses by name."""
@@ -172,12 +209,6 @@ class Rig:
         return [
             r for r in reports if name in r and r[name].level == level and says in r[name].message
         ]
-
-    def _values_now(self, name: str) -> dict[str, str]:
-        arrays = self.received["/diagnostics"]
-        seen = len(arrays)  # the next one may have been made before now
-        self.wait(lambda: len(arrays) >= seen + 2, "diagnostics")
-        return self.values(name)
 
     def values(self, name: str = "segmentation") -> dict[str, str]:
         """The values of the last diagnostic of that name."""

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import scene
 from rcl_interfaces.srv import GetParameters
-from rclpy.qos import ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rig import MS, NodeProcess, Rig, S, Sensor
 from rosgraph_msgs.msg import Clock as ClockMessage
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
-from memorysam_ros.conversions import Outputs, ros_messages
+from memorysam_ros.conversions import Outputs, ros_messages, stamp_ns
 
+OK, WARN, ERROR, STALE = b"\x00", b"\x01", b"\x02", b"\x03"
 ROBOT = {name: Sensor(15, latency=0.01) for name in ("image", "depth", "event", "lidar")}
 
 
@@ -97,17 +99,72 @@ def test_extrinsics_that_nobody_gives_name_both_frames(rig, start):
     told_once(rig, node, "lidar", "(frame 'lidar') to the camera (frame 'camera')")
 
 
-def test_a_publisher_of_incompatible_quality_is_named(start):
-    node = start(
-        **{"qos_overrides./segment_node/input/points.subscription.reliability": "reliable"}
-    )
-    rig = Rig(ReliabilityPolicy.BEST_EFFORT)
+RELIABLE = {
+    "qos_overrides./segment_node/input/points.subscription.reliability": "reliable",
+    "qos_overrides./segment_node/input/camera_info.subscription.reliability": "reliable",
+}
+
+
+def test_publishers_of_incompatible_quality_are_named_once_while_they_are_there(start):
+    """One of a sensor that is not heard for it, and one of a camera_info whose camera is heard."""
+    node, rig = start(**RELIABLE), Rig(ReliabilityPolicy.BEST_EFFORT)
     try:
         rig.subscribe_output("output/labels")
-        rig.wait(lambda: "incompatible RELIABILITY" in rig.status("sensor lidar").message, "it")
-        assert "qos_overrides./segment_node/input/points" in node.log
+        rig.wait(lambda: rig.told("sensor lidar", "incompatible RELIABILITY", STALE), rig.status)
+        rig.drive({"image": ROBOT["image"]}, 0.7)
+        status = rig.told("sensor image", "incompatible RELIABILITY", WARN)[-1]["sensor image"]
+        override = "qos_overrides./segment_node/input/camera_info.subscription.reliability"
+        assert override in status.message
+        for name in ("points", "camera_info"):
+            said = f"/segment_node/input/{name} offers an incompatible RELIABILITY"
+            assert node.log.count(said) == 1, node.log
+        assert "incompatible QoS" not in node.log  # rclpy's own words for it
+
+        quality = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+        for name in ("info_publisher", "lidar"):
+            old = rig.publishers.pop(name, rig.info_publisher)
+            new = rig.node.create_publisher(old.msg_type, old.topic_name, quality)
+            rig.node.destroy_publisher(old)
+            if name == "lidar":
+                rig.publishers[name] = new
+            else:
+                rig.info_publisher = new
+        rig.wait_for_node()
+        rig.clear()
+        rig.send_info()
+        rig.drive(ROBOT, 3.5)  # a report tells of two seconds
+        assert rig.told("sensor lidar", "Hz", OK), rig.status("sensor lidar")
+        assert rig.told("sensor image", "Hz", OK), rig.status("sensor image")
     finally:
         rig.close()
+
+
+def test_another_type_on_a_topic_is_told_as_that(start):
+    rig = Rig(image=CompressedImage, lidar=Image)
+    start()
+    try:
+        rig.wait(
+            lambda: rig.told(
+                "sensor image", "nothing ever arrived: /segment_node/input/image", STALE
+            ),
+            lambda: rig.status("sensor image"),
+        )
+        assert (
+            "is published as sensor_msgs/msg/CompressedImage, where sensor_msgs/msg/Image is "
+            "listened to: set image.transport"
+        ) in rig.status("sensor image").message
+        assert "remap another topic" in rig.status("sensor lidar").message
+    finally:
+        rig.close()
+
+
+def test_who_asks_for_more_than_an_output_offers_is_told(rig, start):
+    start()
+    rig.wait_for_node()
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    rig.node.create_subscription(Image, "/segment_node/output/color", print, latched)
+    said = "/robot asks for another DURABILITY of /segment_node/output/color than is offered"
+    rig.wait(lambda: rig.told("outputs", said, WARN), lambda: rig.status("outputs"))
 
 
 def test_reliable_publishers_are_heard_as_well(start):
@@ -117,34 +174,93 @@ def test_reliable_publishers_are_heard_as_well(start):
         rig.subscribe_output("output/labels")
         rig.wait_for_node()
         rig.send_info()
-        rig.drive(ROBOT, 0.6)
-        rig.wait(lambda: rig.stamps() == rig.sent["image"], "all labels")
+        rig.label_all(ROBOT, 1.0)
     finally:
         rig.close()
 
 
 def test_a_required_sensor_that_is_missing_stops_the_labels_and_says_so(rig, start):
+    start(lidar__policy="required", matching__deadline=0.4, matching__silent_after=0.8)
+    rig.wait_for_node()
+    rig.send_info()
+    rig.label_all(ROBOT, 1.0)
+    rig.clear()
+    rig.drive({name: ROBOT[name] for name in ("image", "depth", "event")}, 2.0)
+    assert rig.told("segmentation", "cannot run: lidar (silent", ERROR), rig.status()
+    assert len(rig.outputs()) <= 1  # the LiDAR's last reading may still suit the first image
+
+
+def half_a_second_old(t, message):
+    nanoseconds = stamp_ns(message) - S // 2
+    message.header = Outputs(ros_messages).header(nanoseconds, message.header.frame_id)
+    return message
+
+
+def test_where_no_set_is_ever_complete_enough_it_is_an_error_with_the_reason(rig, start):
     start(lidar__policy="required", matching__silent_after=0.5)
     rig.wait_for_node()
     rig.send_info()
-    rig.drive(ROBOT, 0.5)
-    rig.wait(lambda: rig.stamps() == rig.sent["image"], "all labels")
+    rig.drive(ROBOT | {"lidar": Sensor(15, latency=0.01, change=half_a_second_old)}, 3.5)
+    assert rig.outputs() == []
+    reports = rig.told("segmentation", "s: sets dropped: no lidar (nearest is", ERROR)
+    assert reports, rig.status()
+    assert "tolerance 60 ms" in reports[-1]["segmentation"].message
+    assert "missing in" in reports[-1]["sensor lidar"].message
     rig.clear()
-    rig.drive({name: ROBOT[name] for name in ("image", "depth", "event")}, 1.0)
-    rig.wait(lambda: "cannot run: lidar (silent" in rig.status().message, "the diagnostic")
-    assert rig.status().level == b"\x02"
-    assert len(rig.outputs()) <= 1  # the LiDAR's last reading may still suit the first image
+    rig.drive(ROBOT, 1.5)
+    assert rig.told("segmentation", "running on", OK) or rig.told(
+        "segmentation", "running on", WARN
+    )
+    assert len(rig.outputs()) > 10
+
+
+def test_while_the_camera_is_silent_and_nobody_can_stand_in_it_is_an_error(rig, start):
+    start(matching__silent_after=0.5)
+    rig.wait_for_node()  # and no camera_info is sent
+    rig.drive({name: ROBOT[name] for name in ("depth", "event", "lidar")}, 4.0)
+    assert rig.outputs() == []
+    reports = rig.told("segmentation", "depth cannot stand in for it: nothing arrived on", ERROR)
+    assert reports, rig.status()
+    rig.clear()
+    rig.send_info()
+    rig.drive({name: ROBOT[name] for name in ("depth", "event", "lidar")}, 1.0)
+    assert len(rig.outputs()) > 5
+    assert set(rig.stamps()) <= set(rig.sent["depth"])
+
+
+def test_a_checkpoint_that_sees_images_only_serves_clouds_to_whoever_asks(rig, start):
+    start(environment={"FAKE_MODALITIES": "image"})
+    rig.node.destroy_publisher(rig.publishers.pop("event"))
+    rig.wait_for_node()
+    rig.send_info()
+    rig.drive({"image": ROBOT["image"]}, 4.0)  # so long that a sensor might be missed
+    assert rig.status().message == "running on 1 of 1 sensors"
+    assert len(rig.outputs()) > 40
+    for topic in ("output/points", "output/organized_points"):
+        rig.subscribe_output(topic, PointCloud2)
+    rig.subscribe_output("debug/lidar_overlay")
+    rig.wait_for_node()
+    rig.clear()
+    rig.drive({name: ROBOT[name] for name in ("image", "depth", "lidar")}, 2.0)
+    rig.settle()
+    stamps = set(rig.stamps())
+    for topic in ("output/points", "output/organized_points", "debug/lidar_overlay"):
+        assert set(rig.stamps(topic)) <= stamps
+        assert len(rig.stamps(topic)) > len(stamps) / 2, rig.seen()
+    organised = rig.outputs("output/organized_points")[0]
+    assert (organised.height, organised.width) == (96, 160)
+    assert rig.told("segmentation", "running on 3 of 3 sensors", OK)
 
 
 def test_every_third_set_fails_and_the_others_come_through(rig, start):
     node = start(environment={"FAKE_FAILS": "3"})
     rig.wait_for_node()
     rig.send_info()
-    rig.drive(ROBOT, 1.2)
-    wanted = [stamp for k, stamp in enumerate(rig.sent["image"], 1) if k % 3]
-    rig.wait(lambda: rig.stamps() == wanted, lambda: f"{rig.stamps()} for {wanted}")
+    rig.label_all(ROBOT, 2.0)
+    failed = rig.count()["failed"]
+    assert failed == (failed + len(rig.outputs())) // 3 > 2
     assert node.log.count("model: failed on the set of") == 1
-    rig.wait(lambda: "sets failed in the model" in rig.status().message, "the diagnostic")
+    assert rig.told("segmentation", "sets failed in the model", WARN)
 
 
 def test_nobody_subscribed_computes_nothing_and_costs_little(start):
@@ -177,28 +293,29 @@ def test_simulated_time_that_stands_still_and_starts_over(rig, start):
     rig.wait(lambda: "/clock says nothing" in rig.status().message, "the diagnostic")
     rig.send_info()
 
-    def drive(seconds: float) -> None:
+    def tick(now: int) -> None:
+        clock.publish(ClockMessage(clock=Outputs(ros_messages).header(now, "").stamp))
+
+    def drive(start: int, seconds: float) -> None:
         """Ten sets a second of simulated time, whatever the wall says; the LiDAR is missing."""
         rig.clear()
+        tick(start)  # the simulation is there before its sensors are
+        rig.wait(lambda: start in map(stamp_ns, rig.received["/diagnostics"]), "the node's clock")
         images = rig.sent["image"]
-        for k in range(int(seconds * 100)):
-            now = S + k * 10 * MS
-            clock.publish(ClockMessage(clock=Outputs(ros_messages).header(now, "").stamp))
+        for k in range(10, int(seconds * 100)):
+            now = start + k * 10 * MS
+            tick(now)
             if k % 10 == 0:
                 for sensor in ("image", "depth", "event"):
                     rig.send(sensor, now)
             elif k % 10 == 5:  # time only goes on when the node has kept up
-                if len(images) > 4:
-                    rig.wait(lambda: images[-2] in rig.stamps(), rig.seen)
-                else:
-                    time.sleep(0.1)
+                rig.wait(lambda: images[:-2] == rig.stamps()[: len(images) - 2], rig.seen)
+                time.sleep(0.05)
         rig.settle()
-        # An image may come before the clock that starts over with it, and is forgotten then.
-        assert rig.stamps()[-len(images) + 3 :] == images[3:]
-        assert rig.stamps() == sorted(set(rig.stamps()))
+        assert rig.stamps()[: len(images) - 1] == images[:-1]  # the last one's deadline is to come
 
-    drive(2.0)
-    drive(2.0)  # the simulation starts over
+    drive(5 * S, 2.0)
+    drive(S, 2.0)  # the simulation starts over
 
 
 def test_whoever_comes_late_can_read_the_label_space(rig, start):
