@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +20,13 @@ from memorysam_core.engines.placement import (
     choose_device,
     choose_precision,
 )
-from memorysam_core.engines.replay import Replay
+from memorysam_core.engines.reducers import Reducers
 from memorysam_core.engines.slots import FeatureSlots
+from memorysam_core.engines.streams import for_sets
 from memorysam_core.engines.threads import use_available_threads
 from memorysam_core.engines.transfers import Fetcher, FrameLike, Intake
-from memorysam_core.frames import resize
+from memorysam_core.frames import drop_kept, resize
 from memorysam_core.model import Features, MemorySAM
-from memorysam_core.reduce import labels_and_confidence
 from memorysam_core.representations import Rgb
 
 __all__ = [
@@ -104,8 +103,8 @@ class Segmenter:
         self._slots = FeatureSlots(self.engine.source.shapes, len(self.contract.modalities))
         self._which: dict[tuple[str, ...], Tensor] = {}
         self._batches: dict[int, Tensor] = {}
-        self._reducers: dict[tuple[int, int], Replay] = {}
-        self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        self.reduce = Reducers(self.device.type == "cuda" and self.engine.source.name != "eager")
+        """From logits on the device to labels and confidence at a size."""
 
     @property
     def model(self) -> MemorySAM:
@@ -117,7 +116,7 @@ class Segmenter:
     @property
     def prepared(self) -> tuple[Prepared, ...]:
         """Which graphs are ready, and the time and memory that each of them cost."""
-        return tuple(self.engine.prepared)
+        return (*self.engine.prepared, *self.reduce.prepared)
 
     def segment(
         self, frames: Mapping[str, FrameLike], size: tuple[int, int] | None = None
@@ -135,9 +134,9 @@ class Segmenter:
         """
         names = self.contract.ordered(frames)
         own_size = check_frames(frames, names)
-        with self._running():
+        with torch.inference_mode(), for_sets(self.device):
             logits, closed, finite = self._run(names, frames)
-            labels, confidence = self._reduce(logits, size or own_size)
+            labels, confidence = self.reduce(logits, size or own_size)
             results = self._fetcher.fetch(labels, confidence, closed, finite)
         self._refuse_infinite(results[3], names)
         wide = logits.shape[0] > 255
@@ -155,7 +154,7 @@ class Segmenter:
         """
         names = self.contract.ordered(frames)
         check_frames(frames, names)
-        with self._running():
+        with torch.inference_mode(), for_sets(self.device):
             logits, closed, finite = (result.clone() for result in self._run(names, frames))
             (is_finite,) = self._fetcher.fetch(finite)
         self._refuse_infinite(is_finite, names)
@@ -166,6 +165,7 @@ class Segmenter:
         subsets: Iterable[Iterable[str]] | None = None,
         lengths: Iterable[int] | None = None,
         others: bool = True,
+        label_sizes: Iterable[tuple[int, int]] = (),
     ) -> None:
         """Get ready: prepare graphs, and run once on black frames for each subset of modalities.
 
@@ -175,6 +175,8 @@ class Segmenter:
                 and all but one.
             others: whether graphs for the other lengths are prepared in the background. Until they
                 are, those run eagerly.
+            label_sizes: heights and widths at which labels will be wanted, such as the camera's,
+                besides the model's own. Others are got ready in the background when first wanted.
         """
         most = len(self.contract.names)
         wanted = {max(1, most - 1), most} if lengths is None else set(lengths)
@@ -189,9 +191,15 @@ class Segmenter:
         if subsets is None:
             runnable = [length for length in sorted(wanted) if self.engine.can_run(length)]
             subsets = [self.contract.names[:length] for length in runnable]
+        sizes = [self.size, *label_sizes]
+        height, width = self.size
+        shape = len(self.contract.label_space.classes), height // 4, width // 4
+        for size in sizes:
+            self.reduce.prepare(torch.empty(shape, device=self.device), size)
         for subset in subsets:
             self.forget()
-            self.segment(dict.fromkeys(subset, black))
+            for size in sizes:
+                self.segment(dict.fromkeys(subset, black), size)
         self.forget()
         if others:
             self.engine.prepare_in_background(set(range(1, most + 1)) - wanted)
@@ -201,20 +209,17 @@ class Segmenter:
         self._intake.forget()
 
     def close(self) -> None:
-        """Stop preparing graphs in the background."""
+        """Stop preparing graphs in the background, and free what frames and sets left behind: the
+        tables of all frames that this process draws, too. A graph in work is made to its end; once
+        nothing refers to this segmenter, the model's memory is free then.
+        """
         self.engine.close()
-
-    @contextlib.contextmanager
-    def _running(self) -> Iterator[None]:
-        """In inference mode and, on a GPU, on the segmenter's own stream."""
-        with torch.inference_mode():
-            if self._stream is None:
-                yield
-                return
-            # frames that others are still drawing on the device
-            self._stream.wait_stream(torch.cuda.current_stream(self.device))
-            with torch.cuda.stream(self._stream):
-                yield
+        self.reduce.forget()
+        self._fetcher.forget()
+        self._intake.forget()
+        self._slots.forget()
+        self._batches.clear()
+        drop_kept()
 
     def _run(
         self, names: tuple[str, ...], frames: Mapping[str, FrameLike]
@@ -252,17 +257,6 @@ class Segmenter:
             places = [self.contract.names.index(name) for name in names]
             self._which[names] = torch.tensor(places, device=self.device)
         return self._which[names]
-
-    def _reduce(self, logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, ...]:
-        """Labels and confidence at a size, by one launch where that is possible."""
-        if self._stream is None or self.engine.source.name == "eager":
-            return labels_and_confidence(logits, size)
-        if size not in self._reducers:
-            # A memory pool of its own: results of the sequence's recording are still wanted.
-            self._reducers[size] = Replay(
-                lambda given: labels_and_confidence(given, size), torch.cuda.graph_pool_handle()
-            )
-        return self._reducers[size](logits)
 
     def _refuse_infinite(self, finite: np.ndarray, names: tuple[str, ...]) -> None:
         if not finite:

@@ -9,6 +9,8 @@ import platform
 import subprocess
 from pathlib import Path
 
+from memorysam_core.engines import processor
+
 PACKAGES = ("memorysam_ros", "torch", "sam2", "numpy", "peft", "onnxruntime", "open3d-cpu", "rclpy")
 
 
@@ -18,7 +20,7 @@ def record(device: str) -> dict:
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "commit": commit(),
         "machine": {
-            "processor": _processor(),
+            "processor": processor.name(),
             "cores": len(os.sched_getaffinity(0)),
             "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
             "system": platform.platform(),
@@ -56,18 +58,9 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
 def _device_name(device: str) -> str:
     if not device.startswith("cuda"):
-        return _processor()
+        return processor.name()
     import torch
 
     return torch.cuda.get_device_name(device)

@@ -26,7 +26,7 @@ from memorysam_core.checkpoint import CheckpointError
 from memorysam_core.engines.compiler import require_compiler, sound_options
 from memorysam_core.engines.graphs import Graph, Modules, Run, Shapes
 from memorysam_core.engines.made_for import MadeFor
-from memorysam_core.engines.replay import Replay
+from memorysam_core.engines.replay import recorded
 
 FORMAT = "memorysam-aoti/1"
 MADE_FOR, WEIGHTS, CONSTANTS = "memorysam.json", "weights.safetensors", "constants.json"
@@ -93,8 +93,19 @@ def _compile(modules: Modules, graph: Graph, package: Path) -> dict[str, Tensor]
         },
     )
     known = {**program.state_dict, **program.constants}
-    wanted = torch._inductor.aoti_load_package(str(package)).get_constant_fqns()
+    wanted = _load(package, modules.shapes.device).get_constant_fqns()
     return {fqn: known[fqn].detach() for fqn in wanted}
+
+
+def _load(package: Path, device: torch.device) -> Any:
+    """The code in a package, on its device."""
+    on_gpu = device.type == "cuda"
+    # CUDA graphs cannot record the locks with which a package lets several threads in.
+    return torch._inductor.aoti_load_package(
+        str(package),
+        run_single_threaded=on_gpu,
+        device_index=(device.index or 0) if on_gpu else -1,
+    )
 
 
 def _shared(tensor: Tensor, weights: dict[str, Tensor]) -> dict[str, Any]:
@@ -166,14 +177,16 @@ class Packaged:
             # It warns of vectors narrower than the processor's; ours are meant, and the machine was
             # compared before.
             logging.getLogger("torch.export.pt2_archive._package").setLevel(logging.ERROR)
-            # CUDA graphs cannot record the locks with which a package lets several threads in.
-            run = torch._inductor.aoti_load_package(package, run_single_threaded=self._on_gpu)
+            run = _load(Path(package), self.shapes.device)
         constants = {
             fqn: self._constant(where["name"], tuple(where["stride"]))
             for fqn, where in self._constants[str(graph)].items()
         }
         run.load_constants(constants, check_full_update=True, user_managed=True)
-        return Replay(run, self._pool) if self._on_gpu else run  # type: ignore[return-value]
+        if not self._on_gpu:
+            return run
+        with torch.inference_mode():
+            return recorded(run, self.shapes.noise(graph), self._pool, graph)  # type: ignore[return-value]
 
     def _constant(self, name: str, stride: tuple[int, ...]) -> Tensor:
         """A weight as the compiled code expects it in memory; the same one for all graphs."""

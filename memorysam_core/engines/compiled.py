@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch._dynamo import config as _config
 
 from memorysam_core.engines.check import refuse_wrong
 from memorysam_core.engines.compiler import require_compiler, sound_options
 from memorysam_core.engines.graphs import Graph, Modules, Run
-from memorysam_core.engines.replay import Replay
+from memorysam_core.engines.replay import recorded
 
 log = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+_TRACING = "using FX to symbolically trace"
 MOST_GRAPHS = 256
 """More graphs than one process makes: torch.compile gives up on a function after eight shapes."""
 
@@ -59,15 +62,46 @@ class Compiled:
         options |= sound_options(self.shapes)
         module = self._modules.of(graph)
         run = torch.compile(module, fullgraph=True, dynamic=False, options=options)
-        with torch.inference_mode():
+        with torch.inference_mode(), _config.patch(_limits()):
             # Of the same kind as the tensors to come, or the code is refused and compiled again.
-            given = self.shapes.noise(graph)
-            refuse_wrong(graph, run(*given), module(*given))
-        return Replay(run, self._pool) if self._on_gpu else run  # type: ignore[return-value]
+            refuse_wrong(graph, run, module, self.shapes)
+            if self._on_gpu:
+                given = self.shapes.noise(graph)
+                return recorded(run, given, self._pool, graph)  # type: ignore[return-value]
+        return OrEager(run, module)
 
     @property
     def _on_gpu(self) -> bool:
         return self.shapes.device.type == "cuda"
+
+
+class OrEager:
+    """Compiled code, or its module while another thread traces one.
+
+    Some releases of PyTorch, 2.5 to 2.9 among them, take that for a trace of this code, and refuse
+    to run it.
+    """
+
+    def __init__(self, run: Run, module: Run) -> None:
+        self._run = run
+        self._module = module
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The results of either."""
+        try:
+            return self._run(*inputs)
+        except RuntimeError as error:
+            if _TRACING not in str(error):
+                raise
+            return self._module(*inputs)
+
+
+def _limits() -> dict[str, Any]:
+    """Settings of the compiler; in newer releases of PyTorch they hold for one thread only."""
+    renamed = {"recompile_limit": "cache_size_limit"}  # in 2.7
+    renamed["accumulated_recompile_limit"] = "accumulated_cache_size_limit"
+    names = [new if hasattr(_config, new) else old for new, old in renamed.items()]
+    return {name: max(getattr(_config, name), MOST_GRAPHS) for name in names}
 
 
 def _keep_on_disk(folder: Path) -> None:
@@ -77,6 +111,3 @@ def _keep_on_disk(folder: Path) -> None:
         log.warning("compiled code cannot be kept in %s (%s): every start compiles", folder, error)
     else:
         os.environ[CACHE_VARIABLE] = str(folder)
-    limits = torch._dynamo.config
-    for name in ("recompile_limit", "accumulated_recompile_limit"):
-        setattr(limits, name, max(getattr(limits, name), MOST_GRAPHS))

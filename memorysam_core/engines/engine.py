@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from memorysam_core.engines.graphs import Graph, Run, Shapes, graphs_for
-from memorysam_core.engines.memory_use import memory_mb
+from memorysam_core.engines.memory_use import give_back, memory_mb
+from memorysam_core.engines.prepared import Prepared
+from memorysam_core.engines.replay import PREPARING
+from memorysam_core.engines.streams import for_preparing
 from memorysam_core.model import Features
 
 log = logging.getLogger(__name__)
@@ -31,21 +35,10 @@ class Source(Protocol):
         ...
 
     def make(self, graph: Graph) -> Run:
-        """The graph, ready to run at full speed. May take minutes."""
+        """The graph, ready to run at full speed. May take minutes. The caller holds
+        :data:`PREPARING`.
+        """
         ...
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What one graph cost to prepare."""
-
-    graph: Graph
-    seconds: float
-    memory_mb: float
-    """Growth of device memory, or of the process where the device is the CPU."""
-
-    def __str__(self) -> str:
-        return f"{self.graph} in {self.seconds:.1f} s, {self.memory_mb:+.0f} MB"
 
 
 class Engine:
@@ -62,8 +55,7 @@ class Engine:
         """In the order in which they became ready."""
         self._stand_in = stand_in
         self._ready: dict[Graph, Run] = {}
-        self._failed: dict[Graph, Exception] = {}
-        self._one_at_a_time = threading.Lock()
+        self._failed: set[Graph] = set()
         self._asked: list[Graph] = []
         self._asked_changed = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -92,14 +84,22 @@ class Engine:
         # Compiled code reads memory in the order that it was made for, whatever the strides say.
         return run(*(level.contiguous() for level in features.levels))
 
+    def has(self, graph: Graph) -> bool:
+        """Whether a graph is ready, or can be run at full speed without one being prepared."""
+        return graph in self._ready or self.source.name == "eager"
+
     def can_run(self, length: int) -> bool:
         """Whether sequences of that length can be run, prepared or not."""
         return self._stand_in is not None or self.source.offers(Graph("sequence", length))
 
     def prepare(self, lengths: Iterable[int]) -> list[Prepared]:
         """Makes what sequences of these lengths need, now; what was made and its cost."""
+        return self.prepare_graphs(graphs_for(lengths))
+
+    def prepare_graphs(self, graphs: Iterable[Graph]) -> list[Prepared]:
+        """Makes these graphs now, as far as there are such; what was made and its cost."""
         before = len(self.prepared)
-        for graph in graphs_for(lengths):
+        for graph in graphs:
             if self.source.offers(graph):
                 self._prepare(graph)
         return self.prepared[before:]
@@ -114,7 +114,7 @@ class Engine:
             self._asked += news
             if self._asked and self._thread is None:
                 self._thread = threading.Thread(
-                    target=self._work_off, name="prepare graphs", daemon=True
+                    target=_work_off, args=(weakref.ref(self),), name="prepare graphs", daemon=True
                 )
                 self._thread.start()
 
@@ -126,7 +126,9 @@ class Engine:
         return not self._asked
 
     def close(self) -> None:
-        """Ends the background after the graph in work."""
+        """Ends the background after the graph in work, which is not kept. Once nothing else refers
+        to this engine, its memory is free then.
+        """
         with self._asked_changed:
             self._closed = True
             self._asked.clear()
@@ -155,32 +157,46 @@ class Engine:
         return self._stand_in(graph)
 
     def _prepare(self, graph: Graph) -> Run:
-        with self._one_at_a_time:
+        device = self.source.shapes.device
+        with PREPARING, for_preparing(device):
             if graph not in self._ready:
-                start, memory = time.perf_counter(), memory_mb(self.source.shapes.device)
+                start, memory = time.perf_counter(), memory_mb(device)
                 run = self.source.make(graph)
-                cost = Prepared(
-                    graph,
-                    time.perf_counter() - start,
-                    memory_mb(self.source.shapes.device) - memory,
-                )
+                seconds = time.perf_counter() - start
+                cost = Prepared(graph, seconds, memory_mb(device) - memory)
                 self.prepared.append(cost)
                 self._ready[graph] = run
                 log.info("%s engine: %s", self.source.name, cost)
             return self._ready[graph]
 
-    def _work_off(self) -> None:
-        while True:
-            with self._asked_changed:
-                if not self._asked:
-                    self._thread = None
-                    return
-                graph = self._asked[0]
-            try:
-                self._prepare(graph)
-            except Exception as error:  # the stand-in goes on serving
-                self._failed[graph] = error
-                log.exception("%s engine: cannot prepare %s", self.source.name, graph)
-            with self._asked_changed:
-                if graph in self._asked:
-                    self._asked.remove(graph)
+    def _prepare_next(self) -> bool:
+        """Prepares what was asked for first; whether there was anything."""
+        with self._asked_changed:
+            if not self._asked:
+                self._thread = None
+                return False
+            graph = self._asked[0]
+        try:
+            self._prepare(graph)
+        except Exception:  # the stand-in goes on serving
+            self._failed.add(graph)
+            log.exception("%s engine: cannot prepare %s", self.source.name, graph)
+        with self._asked_changed:
+            if self._closed:
+                self._ready.pop(graph, None)
+            if graph in self._asked:
+                self._asked.remove(graph)
+        return True
+
+
+def _work_off(reference: weakref.ref[Engine]) -> None:
+    """Prepares all that an engine asks for, as long as somebody else wants that engine."""
+    engine, device = reference(), None
+    while engine is not None:
+        device = engine.source.shapes.device
+        more = engine._prepare_next()
+        engine = None
+        engine = reference() if more else None
+    if device is not None and reference() is None:
+        gc.collect()
+        give_back(device)

@@ -12,13 +12,14 @@ import torch
 from memorysam_core.checkpoint import Checkpoint, Header, digest
 from memorysam_core.contract import InputContract
 from memorysam_core.engines import aoti, onnx_files
-from memorysam_core.engines.check import refuse_wrong
+from memorysam_core.engines.check import AGREEMENT, refuse_wrong, same_labels
 from memorysam_core.engines.eager import Eager
 from memorysam_core.engines.engine import Engine
-from memorysam_core.engines.graphs import Graph, Modules, graphs_for
+from memorysam_core.engines.graphs import Graph, Modules, Run, graphs_for
 from memorysam_core.engines.load import build_modules
 from memorysam_core.engines.made_for import Machine, MadeFor
 from memorysam_core.engines.placement import choose_device, choose_precision
+from memorysam_core.model import Features
 
 Form = Literal["aoti", "onnx"]
 SUFFIXES: dict[str, str] = {"aoti": ".pt2", "onnx": ".onnx"}
@@ -43,6 +44,7 @@ def export(
     lengths: Sequence[int] | None = None,
     device: str = "auto",
     precision: str = "auto",
+    least_agreement: float | None = None,
 ) -> Exported:
     """Compile a checkpoint's graphs, write them, and try what was written.
 
@@ -51,6 +53,9 @@ def export(
         size: height and width; the checkpoint's own where None.
         modalities: all of the checkpoint's where None.
         lengths: numbers of frames in a sequence; 1 to all where None.
+
+        least_agreement: the share of equal labels below which nothing is written, but for those
+            that rounding decides; that of :data:`AGREEMENT` where None.
 
     Raises:
         ValueError: for arguments that do not go together, or if what was made computes something
@@ -84,7 +89,9 @@ def export(
         files = tuple(onnx_files.file_of(out, graph) for graph in graphs)
         made = Engine(onnx_files.OnnxFiles(out, made_for, modules.shapes))
     try:
-        agreement = _agreement(made, modules, graphs)
+        for graph in graphs:
+            refuse_wrong(graph, _run_of(made, graph), modules.of(graph), modules.shapes)
+        agreement = _agreement(made, modules, max(graphs).frames, least_agreement)
     except ValueError:
         for file in files:
             file.unlink()
@@ -136,20 +143,28 @@ def _graphs(form: Form, lengths: Sequence[int] | None, most: int) -> list[Graph]
     return graphs
 
 
-def _agreement(made: Engine, modules: Modules, graphs: Sequence[Graph]) -> float:
-    """Equal labels, as a share, of what was made and the model itself, for the longest sequence.
+def _run_of(made: Engine, graph: Graph) -> Run:
+    if graph.stage == "encode":
+        return lambda pixels, which: made.encode(pixels, which).levels
+    return lambda *levels: made.run_sequence(Features(*levels))
 
-    Raises ValueError where what was made computes something else.
+
+def _agreement(made: Engine, modules: Modules, frames: int, least: float | None) -> float:
+    """Equal labels, as a share, of what was made and the model itself, of a set of noise.
+
+    Raises ValueError where too many of them are others.
     """
-    sequence = max(graph for graph in graphs if graph.stage == "sequence")
-    encode = Graph("encode", sequence.frames)
-    pixels, which = modules.shapes.noise(encode)
-    which.copy_(torch.arange(encode.frames))
+    pixels, which = modules.shapes.noise(Graph("encode", frames))
+    which.copy_(torch.arange(frames))
+    engines, dtype = (made, Engine(Eager(modules))), modules.shapes.dtype
     with torch.inference_mode():
-        eager = Engine(Eager(modules))
-        features, expected = made.encode(pixels, which), eager.encode(pixels, which)
-        refuse_wrong(encode, features.levels, expected.levels)
-        results, wanted = made.run_sequence(expected), eager.run_sequence(expected)
-        refuse_wrong(sequence, results, wanted)
-        labels = made.run_sequence(features)[0].argmax(dim=0)
-        return (labels == wanted[0].argmax(dim=0)).double().mean().item()
+        ours, models = (e.run_sequence(e.encode(pixels, which))[0] for e in engines)
+        share = same_labels(ours, models, dtype)
+        least = AGREEMENT[dtype] if least is None else least
+        if share < least:
+            raise ValueError(
+                f"what was made gives the checkpoint's labels, or as good ones, on {share:.3%} of "
+                f"the pixels of noise, and at least {least:.2%} are wanted; use precision fp32, or "
+                "another release of PyTorch"
+            )
+        return (ours.argmax(dim=0) == models.argmax(dim=0)).double().mean().item()

@@ -130,9 +130,9 @@ class Shapes:
         pixels = torch.zeros(graph.frames, *self.size, 3, dtype=torch.uint8, device=self.device)
         return pixels, torch.zeros(graph.frames, dtype=torch.int64, device=self.device)
 
-    def noise(self, graph: Graph) -> tuple[Tensor, ...]:
-        """The like of :meth:`inputs`, random and the same each time."""
-        generator = torch.Generator().manual_seed(0)
+    def noise(self, graph: Graph, seed: int = 0) -> tuple[Tensor, ...]:
+        """The like of :meth:`inputs`, random and the same for the same seed."""
+        generator = torch.Generator().manual_seed(seed)
         if graph.stage == "sequence":
             return tuple(
                 level.copy_(torch.randn(level.shape, generator=generator))

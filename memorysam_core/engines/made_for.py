@@ -13,6 +13,8 @@ import torch
 from memorysam_core.architecture import Architecture
 from memorysam_core.checkpoint import CheckpointError
 from memorysam_core.contract import InputContract
+from memorysam_core.engines import processor
+from memorysam_core.engines.graphs import Graph
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,9 @@ class Machine:
     device: str
     """``cpu`` or ``cuda``."""
     name: str
-    """Of the GPU; of a CPU, the widest instructions that PyTorch uses there."""
+    """Of the GPU; of a CPU, also the widest vectors that PyTorch uses there, and a digest of all
+    its instructions: code is compiled for every one of them.
+    """
     capability: str
     """CUDA compute capability such as ``8.7``; empty for a CPU."""
     pytorch: str
@@ -35,7 +39,9 @@ class Machine:
             major, minor = torch.cuda.get_device_capability(device)
             name, capability = torch.cuda.get_device_name(device), f"{major}.{minor}"
             return cls("cuda", name, capability, torch.__version__)
-        return cls(device.type, torch.backends.cpu.get_cpu_capability(), "", torch.__version__)
+        vectors = torch.backends.cpu.get_cpu_capability()
+        name = f"{processor.name()}, {vectors}, instructions {processor.instructions_digest()}"
+        return cls(device.type, name, "", torch.__version__)
 
     def __str__(self) -> str:
         capability = f" (compute capability {self.capability})" if self.capability else ""
@@ -63,6 +69,9 @@ class MadeFor:
         height, width = self.contract.size
         words = ["memorysam", "export", self.checkpoint, out, "--size", f"{width}x{height}"]
         words += ["--modalities", ",".join(self.contract.names), "--precision", self.precision]
+        graphs = [Graph.parse(graph) for graph in self.graphs]
+        lengths = [str(graph.frames) for graph in graphs if graph.stage == "sequence"]
+        words += ["--lengths", ",".join(lengths)]
         if self.machine is None:
             words += ["--format", "onnx"]
         else:

@@ -18,6 +18,7 @@ from torch import Tensor
 from memorysam_core.checkpoint import CheckpointError
 from memorysam_core.engines.graphs import Graph, Modules, Run, Shapes
 from memorysam_core.engines.made_for import MadeFor
+from memorysam_core.engines.streams import for_sets, stream_of
 
 FORMAT = "memorysam-onnx/1"
 OPSET = 18
@@ -105,7 +106,9 @@ def _session(path: Path, device: torch.device) -> Any:
                 f"this onnxruntime ({onnxruntime.__version__}) cannot use CUDA; install "
                 "onnxruntime-gpu instead of onnxruntime, or choose device cpu"
             )
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
+        stream = stream_of("sets", device)  # of torch, so that neither waits for the other
+        placed = {"device_id": device.index or 0, "user_compute_stream": str(stream.cuda_stream)}
+        providers.insert(0, ("CUDAExecutionProvider", placed))
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime has a class of error for each status
@@ -151,6 +154,7 @@ class _Bound:
         self._session = session
         self._names = INPUTS[graph.stage]
         self._device = shapes.device
+        self._options = _without_waiting() if shapes.device.type == "cuda" else None
         self._outputs = self._buffers(shapes)
 
     def _buffers(self, shapes: Shapes) -> dict[str, Tensor]:
@@ -167,16 +171,24 @@ class _Bound:
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The results, in buffers that the next call overwrites."""
         binding = self._session.io_binding()
-        given = [value.contiguous() for value in inputs]
-        if self._device.type == "cuda":
-            torch.cuda.current_stream(self._device).synchronize()  # onnxruntime has its own stream
-        for name, value in zip(self._names, given, strict=True):
-            binding.bind_input(name, *_place(value))
-        for name, value in self._outputs.items():
-            binding.bind_output(name, *_place(value))
-        self._session.run_with_iobinding(binding)
+        with for_sets(self._device):
+            given = [value.contiguous() for value in inputs]
+            for name, value in zip(self._names, given, strict=True):
+                binding.bind_input(name, *_place(value))
+            for name, value in self._outputs.items():
+                binding.bind_output(name, *_place(value))
+            self._session.run_with_iobinding(binding, self._options)
         first, second, third = self._outputs.values()
         return first, second, third
+
+
+def _without_waiting() -> Any:
+    """Options of a run that ends when all is queued on the stream."""
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+    return options
 
 
 def _place(tensor: Tensor) -> tuple[str, int, Any, tuple[int, ...], int]:

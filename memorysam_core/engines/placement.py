@@ -13,7 +13,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 def choose_device(device: str | torch.device) -> torch.device:
     """``auto`` to CUDA where there is one, else the CPU. Raises ValueError for an unusable one."""
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return _numbered(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
@@ -23,7 +23,14 @@ def choose_device(device: str | torch.device) -> torch.device:
             f"device is {device!r}, but this torch ({torch.__version__}) sees no CUDA device; "
             "use cpu, or install a CUDA build of torch and a driver"
         )
-    return chosen
+    return _numbered(chosen)
+
+
+def _numbered(device: torch.device) -> torch.device:
+    """The device with its number, so that one device has one name."""
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
 
 
 def choose_precision(precision: str, device: torch.device) -> str:

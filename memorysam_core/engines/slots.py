@@ -28,6 +28,11 @@ class FeatureSlots:
         for slot, level in zip(self._slots.levels, features.levels, strict=True):
             slot.index_copy_(0, which, level)
 
+    def forget(self) -> None:
+        """Frees all buffers. What was stored must be encoded anew."""
+        self._slots = None
+        self._gathered.clear()
+
     def gather(self, which: Tensor) -> Features:
         """Features ``(M, ...)`` of the modalities ``which`` ``(M,)``, in ascending order, in
         buffers that the next call may overwrite.

@@ -79,7 +79,7 @@ class Fetcher:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._pinned: dict[tuple, Tensor] = {}
+        self._pinned: dict[int, Tensor] = {}
 
     def fetch(self, *results: Tensor) -> list[np.ndarray]:
         """Each tensor as an array of its own, once all of them are complete."""
@@ -87,12 +87,17 @@ class Fetcher:
             return [result.numpy() for result in results]
         staged = []
         for place, result in enumerate(results):
-            key = (place, result.shape, result.dtype)
-            if key not in self._pinned:
-                self._pinned[key] = torch.empty(result.shape, dtype=result.dtype, pin_memory=True)
-            staged.append(self._pinned[key].copy_(result, non_blocking=True))
+            pinned = self._pinned.get(place)
+            if pinned is None or (pinned.shape, pinned.dtype) != (result.shape, result.dtype):
+                pinned = torch.empty(result.shape, dtype=result.dtype, pin_memory=True)
+                self._pinned[place] = pinned
+            staged.append(pinned.copy_(result, non_blocking=True))
         torch.cuda.current_stream(self._device).synchronize()
         return [pinned.numpy().copy() for pinned in staged]
+
+    def forget(self) -> None:
+        """Frees its buffers."""
+        self._pinned.clear()
 
 
 def _is_remote(frame: FrameLike) -> TypeGuard[Tensor]:

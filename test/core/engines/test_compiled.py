@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ import torch
 from memorysam_core.architecture import Architecture
 from memorysam_core.checkpoint import build_model, load_checkpoint, save_checkpoint
 from memorysam_core.contract import InputContract, deliver_modalities
-from memorysam_core.engines.compiled import CACHE_VARIABLE, cache_folder
+from memorysam_core.engines.compiled import CACHE_VARIABLE, OrEager, cache_folder
 from memorysam_core.engines.export import export
 from memorysam_core.labels import numbered
 from memorysam_core.segmenter import Segmenter
@@ -38,6 +40,45 @@ def test_without_a_compiler_the_message_says_what_to_install(
     with pytest.raises(ValueError, match="or use engine eager"):
         export(load_checkpoint(checkpoint), tmp_path / "robot.pt2", device="cpu")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_compiled_code_gives_way_while_another_thread_traces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = torch.nn.Linear(3, 2).eval()
+    run, x = torch.compile(module, backend="eager", fullgraph=True), torch.randn(4, 3)
+    with torch.no_grad():
+        expected = run(x)
+        monkeypatch.setattr(torch.fx._symbolic_trace, "_is_fx_tracing_flag", True)
+        with pytest.raises(RuntimeError, match="using FX to symbolically trace"):
+            run(x)
+        assert torch.equal(OrEager(run, module)(x), expected)
+
+    def broken(x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("no such kernel")
+
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        OrEager(broken, module)(x)
+
+
+def test_any_number_of_graphs_may_be_compiled_on_any_thread(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    limits: list[int] = []
+
+    def note(module: torch.nn.Module, **options: object):
+        def run(*inputs: torch.Tensor):
+            limits.append(torch._dynamo.config.recompile_limit)
+            return module(*inputs)
+
+        return run
+
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(torch, "compile", note)
+    compiled = Segmenter(checkpoint, "cpu", "fp32", engine="compiled")
+    compiled.engine.prepare_in_background([1])
+    assert compiled.engine.wait(20)
+    assert len(limits) == 2 and min(limits) >= 256
 
 
 @pytest.mark.timeout(1500)  # a minute of compiling, on a machine that does nothing else
@@ -69,12 +110,22 @@ def test_eager_until_compiled_with_the_same_labels(
     assert (result.labels == expected.labels).mean() >= 0.9999
     assert result.closed_gates == expected.closed_gates
     others: list[np.ndarray] = []
+
+    def label(segmenter: Segmenter) -> None:
+        others.append(segmenter.segment(given).labels)
+
     compiled.forget()
     with stance:  # the node's inference thread is not the one that prepared
-        thread = threading.Thread(target=lambda: others.append(compiled.segment(given).labels))
+        thread = threading.Thread(target=label, args=(compiled,))
         thread.start()
         thread.join()
     assert np.array_equal(others[0], result.labels)
+
+    compiled.close()
+    model = weakref.ref(compiled.model)
+    del compiled
+    gc.collect()
+    assert model() is None  # neither the compiler nor what it made holds on to it
 
 
 START = """

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor
 
+from memorysam_core.engines import engine as engine_module
 from memorysam_core.engines.engine import Engine
 from memorysam_core.engines.graphs import Graph, Shapes, graphs_for
 
@@ -133,3 +135,32 @@ def test_a_closed_engine_prepares_nothing_more(held_up) -> None:
     assert engine.wait(20)
     engine.prepare_in_background([3])
     assert engine.wait(20) and len(slow.made) <= 1
+
+
+def test_a_closed_engine_is_gone_once_the_graph_in_work_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    freed = threading.Event()
+    monkeypatch.setattr(engine_module, "give_back", lambda device: freed.set())
+    source = FakeSource()
+    source.gate.clear()
+    gate, model = source.gate, weakref.ref(source)
+    engine = Engine(source, FakeSource().make)
+    engine.prepare_in_background([1, 2])
+    thread = engine._thread
+    engine.close()
+    del engine, source
+    assert model() is not None and not freed.is_set()  # it cannot be broken off
+    gate.set()
+    thread.join(20)
+    assert freed.is_set() and model() is None
+
+
+def test_what_was_in_work_when_the_engine_was_closed_is_not_kept(held_up) -> None:
+    slow, _, engine = held_up
+    engine.prepare_in_background([1])
+    thread = engine._thread
+    engine.close()
+    slow.gate.set()
+    thread.join(20)
+    assert not engine._ready

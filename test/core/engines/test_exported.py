@@ -18,6 +18,7 @@ from memorysam_core.cli import main
 from memorysam_core.engines import aoti, onnx_files
 from memorysam_core.engines.export import Exported, export
 from memorysam_core.engines.graphs import Graph
+from memorysam_core.engines.load import build_modules
 from memorysam_core.segmenter import Segmenter
 
 SUBSETS = (("image", "lidar"), ("depth", "event"))
@@ -41,11 +42,6 @@ def exported(
     folder = tmp_path_factory.mktemp("exported")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORCHINDUCTOR_DEBUG_COMPILE", "1")  # fast to compile, slow to run
-        # encoding of pairs is left out, to save time
-        patch.setattr(
-            "memorysam_core.engines.export.graphs_for",
-            lambda lengths: [Graph("encode", 1), *(Graph("sequence", n) for n in lengths)],
-        )
         return export(
             load_checkpoint(checkpoint), folder / request.param, lengths=[2],
             device="cpu", precision="fp32",
@@ -58,8 +54,9 @@ def test_labels_are_the_checkpoints(
     assert exported.agreement >= FP32_AGREEMENT
     robot, eager = Segmenter(exported.files[0], "cpu"), Segmenter(checkpoint, "cpu", "fp32")
     assert robot.contract == eager.contract and robot.precision == "fp32"
-    robot.warm_up()
-    assert [str(p.graph) for p in robot.prepared][-1:] in ([], ["encode1"], ["sequence2"])
+    robot.warm_up(lengths=[2])
+    together = {"encode2"} if exported.files[0].name == PACKAGE else set()
+    assert {str(p.graph) for p in robot.prepared} == {"encode1", "sequence2", *together}
     for subset in SUBSETS * 2:
         given = {name: frames[name] for name in subset}
         one, other = robot.segment(given), eager.segment(given)
@@ -69,11 +66,32 @@ def test_labels_are_the_checkpoints(
         frames["image"] = 255 - frames["image"]
 
 
+def test_each_graph_gives_the_models_features_and_logits(
+    exported: Exported, checkpoint: Path
+) -> None:
+    """All of them, with the sensors in any order: the agreement of a whole set needs only some."""
+    contract = load_checkpoint(checkpoint).contract
+    _, modules = build_modules(
+        load_checkpoint(checkpoint), torch.device("cpu"), "fp32", contract.size
+    )
+    robot = Segmenter(exported.files[0], "cpu").engine.source
+    for name in exported.made_for.graphs:
+        graph = Graph.parse(name)
+        given = modules.shapes.noise(graph)
+        if graph.stage == "encode":
+            given[1].copy_(torch.tensor([3, 1][: graph.frames]))
+        with torch.inference_mode():
+            results, expected = robot.make(graph)(*given), modules.of(graph)(*given)
+        for result, wanted in zip(results, expected, strict=True):
+            assert torch.allclose(result.float(), wanted.float(), rtol=1e-3, atol=1e-4)
+    assert len(exported.made_for.graphs) == 2 + (exported.files[0].name == PACKAGE)
+
+
 def test_a_length_that_was_not_exported_names_the_way(
     exported: Exported, frames: dict[str, np.ndarray]
 ) -> None:
     robot = Segmenter(exported.files[0], "cpu")
-    with pytest.raises(CheckpointError, match="encode1, sequence2"):
+    with pytest.raises(CheckpointError, match="encode1, (encode2, )?sequence2"):
         robot.segment(frames)
     assert robot.segment({n: frames[n] for n in SUBSETS[0]}).modalities == SUBSETS[0]
     with pytest.raises(ValueError, match="holds compiled code only"):
@@ -105,7 +123,7 @@ def test_weights_are_stored_once(exported: Exported, checkpoint: Path) -> None:
     with zipfile.ZipFile(exported.files[0]) as archive:
         constants = json.loads(archive.read(aoti.CONSTANTS))
         weights = load(archive.read(aoti.WEIGHTS))
-    assert set(constants) == {"encode1", "sequence2"}
+    assert set(constants) == {"encode1", "encode2", "sequence2"}
     wanted = {where["name"] for graph in constants.values() for where in graph.values()}
     assert wanted == set(weights)
     stored = sum(weight.nbytes for weight in weights.values())

@@ -16,7 +16,7 @@ from memorysam_core.segmenter import Segmenter
 
 SIZE = (64, 96)
 AGREEMENT = 0.995
-GRAPHS = [Graph("encode", 1), Graph("sequence", 2)]
+GRAPHS = [Graph("encode", 2), Graph("sequence", 2)]
 
 
 def street(seed: int) -> dict[str, np.ndarray]:

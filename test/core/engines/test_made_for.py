@@ -16,7 +16,7 @@ from memorysam_core.architecture import Architecture
 from memorysam_core.checkpoint import CheckpointError, digest
 from memorysam_core.commands import export
 from memorysam_core.contract import InputContract, deliver_modalities
-from memorysam_core.engines import aoti
+from memorysam_core.engines import aoti, processor
 from memorysam_core.engines.load import load_engine
 from memorysam_core.engines.made_for import Machine, MadeFor
 from memorysam_core.labels import numbered
@@ -30,7 +30,7 @@ MADE_FOR = MadeFor(
     machine=ORIN,
     checkpoint="drive home.safetensors",
     checkpoint_sha256="ab" * 32,
-    graphs=("encode1", "sequence2"),
+    graphs=("encode1", "encode3", "sequence1", "sequence3"),
 )
 
 
@@ -74,8 +74,38 @@ def test_the_command_that_remakes_it_is_one(made_for: MadeFor) -> None:
     export.add_arguments(parser)
     args = parser.parse_args(words[2:])
     assert words[:2] == ["memorysam", "export"] and args.checkpoint == "drive home.safetensors"
+    assert args.lengths == "1,3"
     assert args.size == "96x64" and args.modalities == "image,depth" and args.precision == "fp16"
     assert (args.format == "onnx") == (made_for.machine is None)
+
+
+CPUINFO = """processor : 0
+model name : Some CPU
+flags : fpu sse4_2 avx2 avx512f {more}
+
+processor : 1
+model name : Some CPU
+flags : fpu sse4_2 avx2 avx512f {more}
+"""
+
+
+def test_a_processor_with_other_instructions_is_another_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def machine(text: str) -> Machine:
+        (tmp_path / "cpuinfo").write_text(text)
+        return Machine.here(torch.device("cpu"))
+
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
+    here = machine(CPUINFO.format(more=""))
+    assert here.name.startswith("Some CPU, ")
+    assert machine(CPUINFO.format(more="ibrs_enhanced stibp")) == here  # the kernel's doing
+    assert machine(CPUINFO.format(more="avx512_bf16")) != here
+    assert machine(CPUINFO.replace("Some", "Other").format(more="")) != here
+    arm = "model name : Cortex\nFeatures : fp asimd {}\n"
+    assert machine(arm.format("sve")) != machine(arm.format("bf16"))
+    (tmp_path / "cpuinfo").unlink()
+    assert machine is not None and Machine.here(torch.device("cpu")) != here
 
 
 def write(path: Path, made_for: MadeFor) -> Path:

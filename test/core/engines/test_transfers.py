@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pytest
 import torch
@@ -63,6 +65,28 @@ def test_on_a_device_the_object_and_its_writes_decide() -> None:
         uncounted = torch.zeros(4, 4, 3, dtype=torch.uint8, device=device)
         intake.take("image", uncounted)
         assert intake.is_news("image", uncounted)
+
+
+def test_buffers_do_not_add_up_with_the_sizes_of_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[torch.Size] = []
+    empty = torch.empty
+
+    def counted(shape, *, dtype, pin_memory):
+        assert pin_memory
+        made.append(shape)
+        return empty(shape, dtype=dtype)
+
+    stream = types.SimpleNamespace(synchronize=lambda: None)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    monkeypatch.setattr(torch, "empty", counted)
+    fetcher = Fetcher(torch.device("cuda"))
+    for size in (4, 4, 6, 4, 9):
+        labels, flag = fetcher.fetch(torch.arange(size), torch.tensor(True))
+        assert labels.tolist() == list(range(size)) and flag
+    assert [tuple(shape) for shape in made] == [(4,), (), (6,), (4,), (9,)]
+    assert len(fetcher._pinned) == 2
+    fetcher.forget()
+    assert not fetcher._pinned
 
 
 def test_results_come_as_they_are() -> None:

@@ -1,0 +1,151 @@
+"""Streams and devices, with a stand-in for CUDA that notes what is asked of it."""
+
+from __future__ import annotations
+
+import contextlib
+import types
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from memorysam_core.engines import aoti, onnx_files, placement, streams
+from memorysam_core.engines.engine import Engine
+from memorysam_core.engines.graphs import Graph, Shapes
+from memorysam_core.engines.replay import PREPARING
+
+SECOND = torch.device("cuda", 1)
+SHAPES = Shapes((32, 32), 32, torch.float32, SECOND)
+
+
+class Cuda:
+    """What is asked, and the stream on which it is."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.made = 0
+        self.default = self._stream("default")
+        self.now = self.default
+
+    def _stream(self, name: str) -> types.SimpleNamespace:
+        def wait(other: types.SimpleNamespace) -> None:
+            self.asked.append(f"{name} waits for {other.name}")
+
+        def synchronize() -> None:
+            self.asked.append(f"host waits for {name}")
+
+        return types.SimpleNamespace(
+            name=name, wait_stream=wait, synchronize=synchronize, cuda_stream=4711, device=SECOND
+        )
+
+    def stream_of(self, device: torch.device) -> types.SimpleNamespace:
+        self.made += 1
+        return self._stream(f"stream {self.made} of {device}")
+
+    @contextlib.contextmanager
+    def on(self, stream: types.SimpleNamespace) -> Iterator[None]:
+        before, self.now = self.now, stream
+        yield
+        self.now = before
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cuda]:
+    fake = Cuda()
+    streams.stream_of.cache_clear()
+    monkeypatch.setattr(torch.cuda, "Stream", fake.stream_of)
+    monkeypatch.setattr(torch.cuda, "stream", fake.on)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: fake.now)
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda device: fake.default)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: fake.asked.append("memory given back"))
+    yield fake
+    streams.stream_of.cache_clear()
+
+
+def test_sets_wait_for_their_caller_and_for_nothing_else(cuda: Cuda) -> None:
+    with streams.for_sets(SECOND):
+        assert cuda.now.name == "stream 1 of cuda:1"
+        with streams.for_sets("cuda:1"):  # frames drawn within, one and the same stream
+            assert cuda.now.name == "stream 1 of cuda:1"
+    assert cuda.now is cuda.default
+    assert cuda.asked == ["stream 1 of cuda:1 waits for default"]
+    with streams.for_sets("cpu"):
+        assert cuda.now is cuda.default
+
+
+def test_graphs_are_made_beside_the_sets_and_done_before_they_are_used(cuda: Cuda) -> None:
+    class Source:
+        name, shapes = "fake", SHAPES
+
+        def offers(self, graph: Graph) -> bool:
+            return True
+
+        def make(self, graph: Graph):
+            assert PREPARING.locked()
+            assert cuda.now.name == "stream 1 of cuda:1"
+            cuda.asked.append(f"make {graph}")
+            return lambda *inputs: inputs
+
+    engine = Engine(Source(), lambda graph: lambda *inputs: inputs)
+    engine.prepare([1])
+    assert cuda.now is cuda.default
+    assert [a for a in cuda.asked if a != "memory given back"] == [
+        line
+        for graph in ("encode1", "sequence1")
+        for line in (
+            "stream 1 of cuda:1 waits for default",
+            f"make {graph}",
+            "host waits for stream 1 of cuda:1",
+        )
+    ]
+    with streams.for_sets(SECOND):
+        assert cuda.now.name == "stream 2 of cuda:1"
+    assert cuda.asked[-1] == "stream 2 of cuda:1 waits for default"
+
+
+def test_a_device_without_a_number_is_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert placement.choose_device("cuda") == placement.choose_device("auto") == SECOND
+    assert placement.choose_device("cuda:0").index == 0
+
+
+@pytest.mark.parametrize(
+    ("device", "single", "index"), [(SECOND, True, 1), (torch.device("cpu"), False, -1)]
+)
+def test_a_package_is_loaded_onto_its_device(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device, single: bool, index: int, tmp_path
+) -> None:
+    asked: list[dict] = []
+    monkeypatch.setattr(
+        torch._inductor,
+        "aoti_load_package",
+        lambda path, **options: asked.append(options),
+        raising=False,  # before 2.6
+    )
+    aoti._load(tmp_path / "encode1.pt2", device)
+    assert asked == [{"run_single_threaded": single, "device_index": index}]
+
+
+def test_onnxruntime_works_on_the_stream_of_sets_and_is_not_waited_for(
+    cuda: Cuda, monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    asked: list = []
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPU"]
+    )
+    monkeypatch.setattr(
+        onnxruntime, "InferenceSession", lambda path, options, providers: asked.append(providers)
+    )
+    onnx_files._session(tmp_path / "robot.onnx", SECOND)
+    assert asked == [
+        [
+            ("CUDAExecutionProvider", {"device_id": 1, "user_compute_stream": "4711"}),
+            "CPUExecutionProvider",
+        ]
+    ]
+    key = "disable_synchronize_execution_providers"
+    assert onnx_files._without_waiting().get_run_config_entry(key) == "1"
