@@ -9,8 +9,9 @@ from pathlib import Path
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
 TIMES = "<!-- times: memorysam bench --submit puts rows above this line -->"
 RATIOS = "<!-- ratios: memorysam bench --submit puts rows above this line -->"
-AREAS = ("core", "sizes", "engines")
+AREAS = ("core", "sizes", "engines", "engine_sizes")
 OF_ENGINES, OF_CORE = ": one set, host to host, p50", "one set, p50"
+OF_A_SET = "of the time of a set; "
 
 
 def submit(report: Path, page: Path = PAGE) -> list[str]:
@@ -60,11 +61,15 @@ def _times(rows: list[dict]) -> Iterator[tuple[str, ...]]:
             stage = row["name"].strip().removesuffix(", p50")
             share = f"{stage} {row['value'] / whole[_what(row)]:.0%}"
             stages.setdefault(_what(row), []).append(share)
+        elif row["detail"].startswith(OF_A_SET):
+            engine, _, stage = row["name"].partition(": ")
+            share = f"{stage} {row['value']:.0f}%"
+            stages.setdefault(f"{engine}: {_what(row)}", []).append(share)
     for row in rows:
         engine, is_set, _ = row["name"].partition(OF_ENGINES)
         if is_set or row["name"] == OF_CORE:
             told = engine if is_set else "eager, model alone"
-            shares = "" if is_set else ", ".join(stages.get(_what(row), []))
+            shares = ", ".join(stages.get(f"{engine}: " * bool(is_set) + _what(row), []))
             spread = row["detail"].partition("; ")[0]
             yield _what(row), told, f"{row['value']:.1f}", spread, shares
 

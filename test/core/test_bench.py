@@ -1,8 +1,10 @@
 """The benchmark runner: what it finds, prints, writes, and how it fails."""
 
 import argparse
+import dataclasses
 import json
 import sys
+import time
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from memorysam_core.bench import __main__ as runner
-from memorysam_core.bench import core, engines, sizes
+from memorysam_core.bench import core, engine_steps, engines, sizes
+from memorysam_core.bench.breakdown import REST
+from memorysam_core.bench.engine_steps import Step
 from memorysam_core.bench.row import Row
+from memorysam_core.bench.submit import submit
 
 
 @pytest.fixture
@@ -107,6 +112,79 @@ def test_the_models_areas_run_at_a_small_size(monkeypatch: pytest.MonkeyPatch) -
     stages = ["encoder", "memory attention", "decoder", "memory encoder", "labels"]
     assert {f"  {stage}, p50" for stage in stages} < set(named)
     assert named["one set, p50"].value >= named["  encoder, p50"].value
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_wide_input_is_in_every_table(device: str) -> None:
+    table = list(sizes._table(device, False))
+    for size in ("nano", "tiny", "small", "base_plus", "large"):
+        assert any(row[0] == size and row[1] == (576, 1024) and 4 in row[3] for row in table)
+    assert {row[2] for row in table} == {"fp32", "bf16", "fp16"}
+
+
+def test_on_a_gpu_the_goals_are_measured_first() -> None:
+    first, second, third = engines.ON_GPU[:3]
+    assert first.size == "base_plus" and first.engines == ("compiled",) and first.yardstick
+    assert (second.size, second.shape) == ("tiny", (1024, 1024))
+    assert (third.size, third.shape) == ("base_plus", (576, 1024))
+    assert [step.engines for step in engines.ON_GPU].index(("aoti",)) > 3
+    timed = {start for step in engines.ON_GPU for start in step.starts}
+    assert timed == {"eager", "compiled", "aoti"} and any(step.held for step in engines.ON_GPU)
+    for step in [*engines.ON_GPU, *engines.ON_CPU]:
+        assert Step.from_json(json.dumps(dataclasses.asdict(step))) == step
+
+
+def test_a_step_that_takes_too_long_is_broken_off_and_the_rest_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    endless = tmp_path / "python"
+    row = json.dumps({"name": "made in", "value": 3.5, "unit": "s", "detail": "nano"})
+    endless.write_text(f"#!/bin/sh\necho '{row}'\nsleep 60 &\nsleep 60\n")
+    endless.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(endless))
+    monkeypatch.setattr(engines, "LEAST_S", 0.5)
+    begin = time.monotonic()
+    rows = list(engines.within(engines.ON_GPU[:3], tmp_path, "cuda", seconds=1.5))
+    assert time.monotonic() - begin < 20
+    assert [row.name for row in rows] == [
+        "made in", "broken off after 1 s: no time left", *["left out: no time left"] * 2
+    ]  # fmt: skip
+    assert rows[0] == Row("made in", 3.5, "s", "nano")
+    assert rows[1].detail == "base_plus, 4 x 1024 x 1024, bf16"
+
+
+def test_a_step_that_fails_costs_no_other_step(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    step = Step("nano", (32, 32), "fp32", (), 2, 2)
+    broken = Step("nano", (33, 32), "fp32", (), 2, 2)
+    monkeypatch.setattr(engines, "LEAST_S", 0.5)
+    rows = list(engines.within([broken, step], tmp_path, "cpu", seconds=200))
+    assert rows[0].name.startswith("failed: ValueError: input size 33 x 32")
+    assert rows[1].name == "eager: one set, host to host, p50"
+
+
+def test_a_set_is_told_by_its_stages(tmp_path: Path) -> None:
+    step = Step("nano", (64, 64), "fp32", (), 3, 2, held=True)
+    rows = list(engine_steps.measure(step, tmp_path, "cpu"))
+    shares = {
+        row.name.removeprefix("eager: "): row.value
+        for row in rows
+        if row.detail == "of the time of a set; nano, 3 x 64 x 64, fp32"
+    }
+    assert list(shares) == ["encoder", "decoder", "memory", "labels", REST]
+    assert min(shares.values()) >= 0 and shares["encoder"] > 5
+    assert sum(row.name.startswith("saved by held features") for row in rows) == 2
+
+    content = {
+        "machine": {"device_name": "CPU"}, "versions": {"torch": "2"}, "date": "2026-01-01",
+        "commit": "abc", "quick": False,
+        "rows": [{"area": "engine_sizes", **dataclasses.asdict(row)} for row in rows],
+    }  # fmt: skip
+    (tmp_path / "report.json").write_text(json.dumps(content))
+    (line,) = (r for r in submit(tmp_path / "report.json", tmp_path / "no page") if "p95" in r)
+    assert "| nano, 3 x 64 x 64, fp32 | eager |" in line
+    assert f"encoder {shares['encoder']:.0f}%, decoder" in line
 
 
 @pytest.mark.slow
