@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from memorysam_core.contract import InputContract, Modality
+from memorysam_core.engines.streams import for_sets
 from memorysam_core.frames.camera import Camera
 from memorysam_core.frames.draw import Frame, draw
 from memorysam_core.frames.readings import PointsReading, Reading
@@ -35,7 +36,25 @@ class Drawn:
     """A frame, and what seems wrong with the reading that it shows."""
 
     frame: Frame
-    doubt: str
+    points: int = 0
+    """Of the scan that it shows."""
+    pixels: torch.Tensor | None = None
+    """How many pixels show a point, ``()`` on the host. Of a frame on a GPU, nothing waits for that
+    number: it holds once a set with the frame is labelled.
+    """
+
+    @property
+    def doubt(self) -> str:
+        """What seems wrong with a scan that is used; empty if nothing does."""
+        if self.pixels is None:
+            return ""
+        drawn, (height, width) = int(self.pixels), self.frame.pixels.shape[:2]
+        if drawn >= FEW_POINTS * min(self.points, height * width):
+            return ""
+        return (
+            f"only {drawn} of {self.points} points fall in the image; if it looks the same way as "
+            "the camera, its extrinsics are wrong (docs/calibration.md)"
+        )
 
 
 class SetFrames:
@@ -174,8 +193,9 @@ class SetFrames:
         known = self._drawn[modality.name].find(reading, camera)
         if known is not None:
             return known
-        frame = draw(modality, reading, camera, self._size, stamp_ns, self._device)
-        drawn = Drawn(frame, _doubt(reading, frame))
+        with for_sets(self._device):
+            frame = draw(modality, reading, camera, self._size, stamp_ns, self._device)
+            drawn = _drawn(reading, frame)
         return self._drawn[modality.name].keep(drawn, reading, camera)
 
 
@@ -185,15 +205,8 @@ def told(error: Exception) -> str:
     return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
 
 
-def _doubt(reading: Reading, frame: Frame) -> str:
-    """What seems wrong with a scan that is used; empty if nothing does."""
+def _drawn(reading: Reading, frame: Frame) -> Drawn:
     if not isinstance(reading, PointsReading) or frame.point_index is None:
-        return ""
-    drawn = int(torch.count_nonzero(frame.point_index + 1))
-    expected = min(len(reading.xyz), frame.point_index.numel())
-    if drawn >= FEW_POINTS * expected:
-        return ""
-    return (
-        f"only {drawn} of {len(reading.xyz)} points fall in the image; if it looks the same way as "
-        "the camera, its extrinsics are wrong (docs/calibration.md)"
-    )
+        return Drawn(frame)
+    pixels = torch.count_nonzero(frame.point_index + 1).to("cpu", non_blocking=True)
+    return Drawn(frame, len(reading.xyz), pixels)
