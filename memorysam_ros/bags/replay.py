@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from memorysam_ros import conversions
 from memorysam_ros.bags.dropping import Drop, Dropping
@@ -91,6 +92,8 @@ class Replay:
 
     def __post_init__(self) -> None:
         self._dropping = Dropping(self.selection.drops, self.bag)
+        self.on_message: Callable[[str, Any, int], object] = lambda sensor, message, time_ns: None
+        """Called with each message of a sensor that is listened to."""
         self._zero_ns: int | None = None
         """The beginning of the bag, on the clock of the stamps."""
 
@@ -133,13 +136,14 @@ class Replay:
                 yield matched, deadline_ns
 
     def _add(self, sensor: str, is_info: bool, raw: RawMessage) -> list[MatchedSet]:
-        if not is_info and sensor not in self.pipeline.sensors:
+        if not is_info and sensor not in self.pipeline.listened:
             return []
         try:
             message = self.bag.deserialise(raw)
             if is_info:
                 self.pipeline.add_camera_info(sensor, message)
                 return []
+            self.on_message(sensor, message, raw.time_ns)
             return self.pipeline.add(sensor, message, raw.time_ns)
         except (BagError, conversions.ConversionError) as error:
             self.broken[raw.topic] += 1

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memorysam_core.report.words import percent
+from memorysam_ros.bags.account import DIAGNOSTICS
 from memorysam_ros.bags.filmstrip import Filmstrip
+from memorysam_ros.bags.health import ReplayHealth
 from memorysam_ros.bags.reader import Bag, RawMessage
 from memorysam_ros.bags.replay import SECOND_NS, Moment, Replay
 from memorysam_ros.bags.tally import Tally
@@ -40,14 +42,16 @@ class Results:
         replay: Replay,
         truth: Truth | None,
         writer: BagWriter,
+        facts: dict[str, str],
         report: ReplayReport | None = None,
         organised: bool = False,
         video: Video | None = None,
     ) -> None:
+        """``facts`` are said of the model."""
         pipeline = replay.pipeline
         space = pipeline.segmenter.contract.label_space
         self._folder, self._replay, self._truth, self._writer = folder, replay, truth, writer
-        self._report, self._video = report, video
+        self._facts, self._report, self._video = facts, report, video
         self._topics = (*WRITTEN, *([ORGANISED] if organised else []))
         if pipeline.parameters.output_size == "network":
             self._topics += ("output/camera_info",)
@@ -64,10 +68,16 @@ class Results:
         writer.write(f"{NODE}/output/label_info", info, start_ns, latched=True)
         self._copy_static_transforms(replay.bag)
         replay.transforms.on_moving = self._copy_transform
+        # Sets that are left out on purpose would be told as trouble.
+        whole = replay.selection.every == 1
+        self._health = ReplayHealth(pipeline, self._start_ns, facts) if whole else None
+        if self._health is not None:
+            replay.on_message = self._health.arrived
 
     def add(self, moment: Moment) -> None:
         """Writes a moment down."""
         result, truth = moment.result, None
+        self._tell_health(moment)
         line: dict[str, Any] = {
             "time_s": round(moment.time_s, 6),
             "stamp_ns": moment.matched.stamp_ns,
@@ -103,7 +113,7 @@ class Results:
         self._tally.add(line["sensors"], line["missing"], line["troubles"], line["ms"])
         self._note(line)
 
-    def finish(self, facts: dict[str, str]) -> dict[str, Any]:
+    def finish(self) -> dict[str, Any]:
         """Writes filmstrip, summary and report; returns the summary."""
         replay, tally = self._replay, self._tally
         replay.transforms.advance(self._end_ns)
@@ -115,7 +125,7 @@ class Results:
             "bag": str(replay.bag.path),
             "bag_seconds": self._length_s,
             "warnings": replay.warnings,
-            "model": facts,
+            "model": self._facts,
             "inputs": dict(replay.inputs),
             "sensors": tally.attendance(replay.inputs),
             "sets": replay.sets,
@@ -138,6 +148,12 @@ class Results:
         text = json.dumps(summary, indent=1)
         (self._folder / "replay.json").write_text(text + "\n", encoding="utf-8")
         return summary
+
+    def _tell_health(self, moment: Moment) -> None:
+        if self._health is not None:
+            for time_ns, message in self._health.messages(moment.time_ns, self._writer.messages):
+                self._writer.write(DIAGNOSTICS, message, time_ns)
+            self._health.labelled(moment)
 
     def _note(self, line: dict[str, Any]) -> None:
         with self._sets_file.open("a", encoding="utf-8") as file:

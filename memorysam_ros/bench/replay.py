@@ -99,10 +99,10 @@ def replay(path: Path, output: Path | None = None) -> None:
             return
         output.mkdir()
         writer = stack.enter_context(BagWriter(output / "bag", compress=True))
-        results = Results(output, moments, None, writer)
+        results = Results(output, moments, None, writer, {})
         for moment in moments:
             results.add(moment)
-        results.finish({})
+        results.finish()
 
 
 def _seconds(work: Callable[[], None]) -> float:

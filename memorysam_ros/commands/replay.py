@@ -108,12 +108,12 @@ def _write(
         with BagWriter(folder / "bag", compress=True) as writer:
             report = _report(replay)
             organised = args.organized_points
-            results = Results(folder, replay, truth, writer, report, organised, video)
+            results = Results(folder, replay, truth, writer, facts, report, organised, video)
             for moment in replay:
                 results.add(moment)
                 read_s = (moment.time_ns - replay.bag.start_ns) / 1e9 - args.start
                 bar.update(min(read_s, length_s) - bar.n)
-            return results.finish(facts)
+            return results.finish()
 
 
 def _video(folder: Path, replay: Replay, args: argparse.Namespace) -> Video:

@@ -1,7 +1,4 @@
-"""What RViz and Foxglove are told to show is published, of the type that the panel takes.
-
-Neither runs here, so this is all that can be said of their configuration.
-"""
+"""What RViz and Foxglove are told to show is published, of the type that the panel takes."""
 
 import json
 
