@@ -17,9 +17,10 @@ import scene
 from fake_model import CONTRACT, SIZE, FakeModel
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rig import MS, NodeProcess, Rig, S
+from sensor_msgs.msg import CameraInfo
 
 from memorysam_core.frames.draw import draw
-from memorysam_core.frames.readings import EventsReading, PointsReading
+from memorysam_core.frames.readings import DepthReading, EventsReading, PointsReading
 from memorysam_core.labels import DELIVER
 from memorysam_ros.conversions import Outputs, label_ids, ros_messages, stamp_ns
 
@@ -147,6 +148,16 @@ def test_event_packets_at_twenty_a_second_are_labelled_with_the_images(rig, star
         )
 
 
+@pytest.mark.parametrize("kinds", [{"event": event_packet}])
+def test_event_packets_where_images_are_listened_to_are_told_as_that(rig, start):
+    start(event__source="image")
+    says = (
+        "/segment_node/input/events is published as event_camera_msgs/msg/EventPacket, where "
+        "sensor_msgs/msg/Image is listened to: set event.source to what it is"
+    )
+    rig.wait(lambda: rig.told("sensor event", says, b"\x03"), lambda: rig.status("sensor event"))
+
+
 def translation(stamp: int, child: str, x: float) -> tuple:
     matrix = np.eye(4)
     matrix[:3, 3] = scene.POSE[:3, 3] + [x, 0, 0]
@@ -193,6 +204,72 @@ def test_extrinsics_come_from_static_transforms_told_before_the_start(rig, start
     rig.wait_for_node()
     rig.send_info()
     np.testing.assert_array_equal(label(rig, S, S + 5 * MS), expected(S, S + 5 * MS, 1.0))
+
+
+def test_a_static_transform_that_is_told_anew_counts_at_once(rig, start, tf):
+    static, _ = tf
+    start(**FROM_TF)
+    rig.wait_for_node()
+    rig.wait(static.get_subscription_count, "the node's TF")
+    rig.send_info()
+    for k, x in enumerate((0.0, 1.0)):
+        at = S + k * 500 * MS
+        edges = [(0, "base", "camera", np.eye(4)), translation(0, "lidar", x)]
+        static.publish(OUTPUTS.transforms(edges))
+        rig.count()  # by then it has arrived
+        np.testing.assert_array_equal(label(rig, at, at + 5 * MS), expected(at, at + 5 * MS, x))
+
+
+def test_when_time_starts_anew_old_motion_is_forgotten(rig, start, tf):
+    """tf2 would take what it is told then for news from ten seconds ago, and drop it."""
+    static, moving = tf
+    static.publish(OUTPUTS.transforms([(0, "base", "camera", np.eye(4))]))
+    start(**FROM_TF)
+    rig.wait_for_node()
+    rig.wait(moving.get_subscription_count, "the node's TF")
+    rig.send_info()
+
+    def move(start_ns: int, x: float) -> None:
+        for stamp in (start_ns - 100 * MS, start_ns + 100 * MS):
+            moving.publish(OUTPUTS.transforms([translation(stamp, "lidar", x)]))
+        rig.count()
+
+    move(20 * S, 0.0)
+    np.testing.assert_array_equal(label(rig, 20 * S, 20 * S), expected(20 * S, 20 * S, 0.0))
+    rig.clear()
+    rig.send("image", 5 * S)  # the bag loops
+    rig.wait(rig.outputs, rig.seen)
+    move(5 * S, 2.0)
+    at = 5 * S + 50 * MS
+    np.testing.assert_array_equal(label(rig, at, at), expected(at, at, 2.0))
+
+
+def test_depth_of_another_camera_is_placed_by_tf(rig, start, tf):
+    static, _ = tf
+    edges = [(0, "base", "camera", np.eye(4)), translation(0, "depth_camera", 0.5)]
+    static.publish(OUTPUTS.transforms(edges))
+    start(**FROM_TF)
+    rig.wait_for_node()
+    rig.send_info()
+    camera = scene.CAMERA.resized(80, 48)
+    infos = rig.node.create_publisher(CameraInfo, "/segment_node/input/depth_camera_info", 10)
+    rig.wait(infos.get_subscription_count, "depth_camera_info")
+    infos.publish(scene.camera_info(camera=camera))
+    rig.count()
+    message = scene.message_at("depth", S)
+    message.header.frame_id = "depth_camera"
+    rig.clear()
+    rig.send("depth", S, message)
+    rig.send("image", S)
+    rig.wait(rig.outputs, rig.seen)
+    pose = scene.POSE.copy()
+    pose[0, 3] += 0.5
+    frames = scene.frames_at(CONTRACT, SIZE, {"image": S})
+    reading = DepthReading(scene.readings_at("depth", S), camera, pose)
+    frames["depth"] = draw(CONTRACT.modality("depth"), reading, scene.CAMERA, SIZE).pixels
+    np.testing.assert_array_equal(
+        label_ids(rig.outputs()[-1]), FakeModel().segment(frames, (96, 160)).labels
+    )
 
 
 def test_a_lidar_that_moves_is_placed_at_its_own_stamp(rig, start, tf):

@@ -11,6 +11,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
+CACHE_NS = 10 * 10**9
+"""How far back tf2 remembers motion."""
 LATCHED = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -33,6 +35,8 @@ class Buffer:
             return
         stamp = transform.header.stamp.sec * 10**9 + transform.header.stamp.nanosec
         known = self._moving.setdefault(transform.child_frame_id, [])
+        if known and stamp < known[-1][0] - CACHE_NS:
+            return  # as tf2: TF_OLD_DATA
         bisect.insort(known, (stamp, transform), key=lambda entry: entry[0])
 
     def clear(self) -> None:
