@@ -103,7 +103,11 @@ class Segmenter:
         self._slots = FeatureSlots(self.engine.source.shapes, len(self.contract.modalities))
         self._which: dict[tuple[str, ...], Tensor] = {}
         self._batches: dict[int, Tensor] = {}
-        self.reduce = Reducers(self.device.type == "cuda" and self.engine.source.name != "eager")
+        self.reduce = Reducers(
+            (len(self.contract.label_space.classes), self.size[0] // 4, self.size[1] // 4),
+            self.device,
+            records=self.device.type == "cuda" and self.engine.source.name != "eager",
+        )
         """From logits on the device to labels and confidence at a size."""
 
     @property
@@ -192,10 +196,8 @@ class Segmenter:
             runnable = [length for length in sorted(wanted) if self.engine.can_run(length)]
             subsets = [self.contract.names[:length] for length in runnable]
         sizes = [self.size, *label_sizes]
-        height, width = self.size
-        shape = len(self.contract.label_space.classes), height // 4, width // 4
         for size in sizes:
-            self.reduce.prepare(torch.empty(shape, device=self.device), size)
+            self.reduce.prepare(size)
         for subset in subsets:
             self.forget()
             for size in sizes:

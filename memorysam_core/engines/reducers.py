@@ -29,9 +29,14 @@ class Reducers:
     that. Calls are for one thread.
     """
 
-    def __init__(self, records: bool) -> None:
-        """Args: records: whether recordings are wanted, and the logits on a GPU."""
+    def __init__(self, shape: tuple[int, int, int], device: torch.device, records: bool) -> None:
+        """Args:
+        shape: of the logits, ``(C, H/4, W/4)``.
+        records: whether recordings are wanted; the device is a GPU then.
+        """
         self.prepared: list[Prepared] = []
+        self._shape = shape
+        self._device = device
         self._records = records
         self._ready: dict[Size, Run] = {}
         self._asked: set[Size] = set()
@@ -47,17 +52,16 @@ class Reducers:
             return run(logits)
         if self._records and size not in self._asked:
             self._asked.add(size)
-            like = torch.empty_like(logits)
             threading.Thread(
-                target=self._prepare, args=(like, size), name="record labels", daemon=True
+                target=self._prepare, args=(size,), name="record labels", daemon=True
             ).start()
         return labels_and_confidence(logits, size)
 
-    def prepare(self, like: Tensor, size: Size) -> None:
-        """Records a size now, for logits like these."""
+    def prepare(self, size: Size) -> None:
+        """Records a size now."""
         if self._records and size not in self._asked:
             self._asked.add(size)
-            self._prepare(torch.empty_like(like), size)
+            self._prepare(size)
 
     def forget(self) -> None:
         """Drops all recordings."""
@@ -65,14 +69,14 @@ class Reducers:
             self._ready.clear()
             self._records = False
 
-    def _prepare(self, logits: Tensor, size: Size) -> None:
-        what, device = f"labels at {size[1]} x {size[0]}", logits.device
+    def _prepare(self, size: Size) -> None:
+        what, device = f"labels at {size[1]} x {size[0]}", self._device
         with PREPARING, torch.inference_mode(), for_preparing(device):
             start, memory = time.perf_counter(), memory_mb(device)
             # A memory pool of its own: results of the sequence's recording are still wanted.
             run = recorded(
                 lambda given: labels_and_confidence(given, size),
-                (logits.zero_(),), torch.cuda.graph_pool_handle(), what,
+                (torch.zeros(self._shape, device=device),), torch.cuda.graph_pool_handle(), what,
             )  # fmt: skip
             seconds = time.perf_counter() - start
             cost = Prepared(what, seconds, memory_mb(device) - memory)

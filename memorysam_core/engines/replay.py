@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from memorysam_core.engines.streams import stream_of
+
 log = logging.getLogger(__name__)
 
 PREPARING = threading.Lock()
@@ -45,9 +47,7 @@ class Replay:
     """
 
     def __init__(self, run: Run, inputs: tuple[Tensor, ...], pool: Any) -> None:
-        """Records on the current stream, which is not the default one. Raises RuntimeError where
-        that fails.
-        """
+        """Records. Raises RuntimeError where that fails."""
         self._run = run
         self._pool = pool
         self._inputs = inputs
@@ -64,11 +64,13 @@ class Replay:
 
     def _record(self) -> tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...]]:
         recording = torch.cuda.CUDAGraph()
-        # Other threads may allocate meanwhile: they draw frames and label sets.
+        # On a stream on which nothing ever runs: libraries have a workspace for each stream, and
+        # what is replayed must not share one with what is prepared at the same time. Other threads
+        # may allocate meanwhile: they draw frames and label sets.
         with torch.cuda.graph(
             recording,
             pool=self._pool,
-            stream=torch.cuda.current_stream(self._inputs[0].device),
+            stream=stream_of("recording", self._inputs[0].device),
             capture_error_mode="thread_local",
         ):
             outputs = self._run(*self._inputs)

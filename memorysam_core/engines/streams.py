@@ -1,7 +1,7 @@
-"""CUDA streams of this process: one for sets, and one on which graphs are prepared meanwhile.
+"""CUDA streams of this process: one for sets, and two on which graphs are prepared meanwhile.
 
-Neither waits for the other. All segmenters of a device share both, and so does whoever draws frames
-for them, so that no copy of a set is in the way of another.
+Sets wait for none of the others. All segmenters of a device share them, and so does whoever draws
+frames for them, so that no copy of a set is in the way of another.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import torch
 
 
 @cache
-def stream_of(purpose: Literal["sets", "preparing"], device: torch.device) -> torch.cuda.Stream:
+def stream_of(
+    purpose: Literal["sets", "preparing", "recording"], device: torch.device
+) -> torch.cuda.Stream:
     """The one stream for that on a GPU."""
     return torch.cuda.Stream(device)
 

@@ -65,7 +65,7 @@ def record_everything(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> 
         return recorded(make(graph), source.shapes.noise(graph), "model", graph)
 
     monkeypatch.setattr(source, "make", recording)
-    segmenter.reduce = Reducers(records=True)
+    segmenter.reduce = Reducers((5, 8, 16), segmenter.device, records=True)
 
 
 @pytest.mark.usefixtures("without_gpu")
@@ -136,13 +136,14 @@ def _wait_for_labels() -> None:
 @pytest.mark.usefixtures("without_gpu")
 @torch.inference_mode()
 def test_recordings_of_labels_do_not_add_up() -> None:
-    reduce, logits = Reducers(records=True), torch.randn(5, 8, 16)
+    logits = torch.randn(5, 8, 16)
+    reduce = Reducers((5, 8, 16), logits.device, records=True)
     sizes = [(8 * k, 16 * k) for k in range(1, 8)]
     for size in sizes:
-        reduce.prepare(logits, size)
+        reduce.prepare(size)
     assert list(reduce._ready) == sizes[-reducers.MOST_SIZES :]
     reduce(logits, sizes[3])  # the one that would go next is used again
-    reduce.prepare(logits, sizes[0])
+    reduce.prepare(sizes[0])
     assert set(reduce._ready) == {sizes[0], sizes[3], *sizes[-2:]}
     for size in sizes:
         labels, confidence = reduce(logits, size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from memorysam_core.engines.graphs import Graph, Modules
 from memorysam_core.engines.slots import FeatureSlots
+from memorysam_core.frames.camera import Camera, ray_tensor
 from memorysam_core.model import Features
 from memorysam_core.segmenter import Segmenter
 
@@ -106,6 +108,25 @@ def test_warming_up_leaves_no_black_frame_behind(segmenter: Segmenter, encoded: 
     assert encoded == [3, 4, 1]
     with pytest.raises(ValueError, match="5 sensors cannot be prepared for; this model has 4"):
         segmenter.warm_up(lengths=[5])
+
+
+def test_a_closed_segmenter_leaves_nothing_behind(
+    segmenter: Segmenter, frames: dict[str, np.ndarray]
+) -> None:
+    expected = segmenter.segment(frames).labels
+    Camera(64, 32, 40.0, 40.0, 32.0, 16.0).rays()
+    kept = [
+        *segmenter._slots._slots.levels,
+        segmenter._batches[4],
+        segmenter._intake._seen["image"].pixels,
+        ray_tensor(Camera(64, 32, 40.0, 40.0, 32.0, 16.0)),
+    ]
+    references = [weakref.ref(tensor) for tensor in kept]
+    kept.clear()
+    assert all(reference() is not None for reference in references)
+    segmenter.close()
+    assert not any(reference() is not None for reference in references)
+    assert np.array_equal(segmenter.segment(frames).labels, expected)
 
 
 def test_slots_keep_each_modality_apart(modules: Modules) -> None:

@@ -12,7 +12,7 @@ import torch
 from memorysam_core.engines import aoti, onnx_files, placement, streams
 from memorysam_core.engines.engine import Engine
 from memorysam_core.engines.graphs import Graph, Shapes
-from memorysam_core.engines.replay import PREPARING
+from memorysam_core.engines.replay import PREPARING, Replay
 
 SECOND = torch.device("cuda", 1)
 SHAPES = Shapes((32, 32), 32, torch.float32, SECOND)
@@ -103,6 +103,33 @@ def test_graphs_are_made_beside_the_sets_and_done_before_they_are_used(cuda: Cud
     with streams.for_sets(SECOND):
         assert cuda.now.name == "stream 2 of cuda:1"
     assert cuda.asked[-1] == "stream 2 of cuda:1 waits for default"
+
+
+def test_nothing_runs_on_the_stream_of_recordings(
+    cuda: Cuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is replayed beside what is prepared must not share a library's workspace with it."""
+    recorded_on: list[tuple[str, str]] = []
+    ran_on: list[str] = []
+
+    @contextlib.contextmanager
+    def graph(recording, *, pool, stream, capture_error_mode) -> Iterator[None]:
+        recorded_on.append((stream.name, capture_error_mode))
+        with cuda.on(stream):
+            yield
+
+    def run(x: torch.Tensor) -> tuple[torch.Tensor]:
+        ran_on.append(cuda.now.name)
+        return (x,)
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    with PREPARING, streams.for_preparing(SECOND):
+        preparing = cuda.now.name
+        for _ in range(2):
+            Replay(run, (torch.zeros(2),), pool=None)
+    assert len({*recorded_on}) == 1 and recorded_on[0] == ("stream 2 of cpu", "thread_local")
+    assert ran_on == [preparing, preparing, "stream 2 of cpu"] * 2
 
 
 def test_a_device_without_a_number_is_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
