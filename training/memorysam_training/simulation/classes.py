@@ -6,7 +6,8 @@ from memorysam_core.labels import DELIVER
 
 _ID = {name: index for index, name in enumerate(DELIVER.classes)}
 
-BUILDING, FENCE, PEDESTRIAN, POLE = (_ID[n] for n in ("Building", "Fence", "Pedestrian", "Pole"))
+BUILDING, FENCE, OTHER = (_ID[n] for n in ("Building", "Fence", "Other"))
+PEDESTRIAN, POLE = (_ID[n] for n in ("Pedestrian", "Pole"))
 ROAD_LINE, ROAD, SIDEWALK = (_ID[n] for n in ("RoadLine", "Road", "SideWalk"))
 VEGETATION, CARS, WALL, SIGN = (_ID[n] for n in ("Vegetation", "Cars", "Wall", "TrafficSign"))
 SKY, GROUND, BRIDGE, RAIL_TRACK = (_ID[n] for n in ("Sky", "Ground", "Bridge", "RailTrack"))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from memorysam_training.simulation import classes, props
+from memorysam_training.simulation import classes, oddments, props
 from memorysam_training.simulation.builder import Block, Builder
 from memorysam_training.simulation.mesh import Material, Mesh, box, join, surface
 from memorysam_training.simulation.movers import Ego, Mover
@@ -65,6 +65,7 @@ def build_world(seed: int, seconds: float) -> World:
             _overpass(builder, junction + JUNCTION_M / 2)
     builder.add(_hills(rng, road))
     _skyline(builder, length)
+    oddments.scatter(Builder(stream(seed, "oddments"), road, builder.meshes), blocks)
     movers = populate(rng, road, ego, seconds, junctions)
     sun = float(rng.uniform(0.5, 2.6) * rng.choice([-1, 1]))
     return World(seed, road, join(builder.meshes), movers, ego, np.array(builder.lamps), sun)
