@@ -32,7 +32,7 @@ LEAST_S = 20
 
 
 def rows(device: str, quick: bool) -> Iterator[Row]:
-    """All rows of the area; half an hour on two cores, ten minutes on a GPU."""
+    """All rows of the area; three quarters of an hour on two cores, ten minutes on a GPU."""
     with tempfile.TemporaryDirectory() as folder:
         if device == "cpu":
             for step in [QUICK] if quick else ON_CPU:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import types
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +15,7 @@ from memorysam_core.engines import aoti, onnx_files, placement, streams
 from memorysam_core.engines.engine import Engine
 from memorysam_core.engines.graphs import Graph, Shapes
 from memorysam_core.engines.replay import PREPARING, Replay
+from memorysam_core.segmenter import Segmenter
 
 SECOND = torch.device("cuda", 1)
 SHAPES = Shapes((32, 32), 32, torch.float32, SECOND)
@@ -176,3 +179,24 @@ def test_onnxruntime_works_on_the_stream_of_sets_and_is_not_waited_for(
     ]
     key = "disable_synchronize_execution_providers"
     assert onnx_files._without_waiting().get_run_config_entry(key) == "1"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+def test_a_set_is_waited_for_only_in_the_end(
+    checkpoint: Path, frames: dict[str, np.ndarray], engine: str
+) -> None:
+    segmenter = Segmenter(checkpoint, "cuda", "fp32", engine=engine)
+    segmenter.warm_up(lengths=[4], others=False, label_sizes=[(48, 80)])
+    expected = Segmenter(checkpoint, "cpu", "fp32").segment(frames, (48, 80))
+    torch.cuda.set_sync_debug_mode("error")  # of all waits but those for a stream
+    try:
+        result = segmenter.segment(frames, (48, 80))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert (result.labels == expected.labels).mean() > 0.999
+    if engine == "compiled":
+        told = [str(cost) for cost in segmenter.prepared]
+        assert any(line.startswith("labels at 80 x 48 in ") for line in told)
+    segmenter.close()
