@@ -93,8 +93,11 @@ class Export:
             folder = depth if sensor == "depth" and depth else FOLDERS[sensor]
             write_png(self.folder / place.file(folder), result.frames[sensor].numpy())
         if truth is not None:
+            # At its own size, where replay compares labels with it, or at least at the frames'.
             size = self.replay.pipeline.segmenter.size
-            write_png(self.folder / place.file("semantic"), coded(at_size(truth.ids, size)))
+            own = truth.ids.shape
+            shown = own if own[0] >= size[0] and own[1] >= size[1] else size
+            write_png(self.folder / place.file("semantic"), coded(at_size(truth.ids, shown)))
         sequence_about = self.about.setdefault(place.folder, self._sequence())
         sequence_about["stamps_ns"][place.number] = moment.matched.stamp_ns
         self.count += 1

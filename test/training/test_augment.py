@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import pytest
@@ -135,6 +136,16 @@ def test_validation_keeps_everything_at_its_size():
     frames, labels = ValidationBatch(MODALITIES, (64, 96))([one])
     assert torch.equal(labels[0], one.labels.long())
     torch.testing.assert_close(frames[3, 0], one.frames["lidar"] / 255)
+
+
+def test_finer_labels_are_scored_as_they_are_and_trained_on_at_the_frames_size():
+    one = sample()
+    fine = one.labels.repeat_interleave(2, 0).repeat_interleave(3, 1)
+    finer = dataclasses.replace(one, labels=fine)
+    frames, labels = ValidationBatch(MODALITIES, (64, 96))([finer])
+    assert frames.shape[-2:] == (64, 96)
+    assert torch.equal(labels[0], fine.long())
+    assert torch.equal(finer.labels_at_frames(), one.labels)
 
 
 def test_corruption_keeps_shape_and_range_and_is_never_idle():

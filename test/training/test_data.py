@@ -74,6 +74,21 @@ def test_low_resolution_events_are_scaled_by_nearest(tree):
     assert colours == {(255, 0, 0), (0, 0, 255)}
 
 
+def test_labels_may_be_finer_than_the_frames_but_not_coarser(tree):
+    path = first_file(tree, "semantic", "semantic")
+    coarse = np.array(Image.open(path))
+    Image.fromarray(coarse.repeat(2, 0).repeat(3, 1)).save(path)
+    sample = Deliver(tree, "train").read(0, NAMES)
+    assert sample.size == (64, 96) and sample.labels.shape == (128, 288)
+    assert {f.shape for f in sample.frames.values()} == {(3, 64, 96)}
+    Image.fromarray(coarse).save(path)
+    plain = Deliver(tree, "train").read(0, NAMES)
+    assert torch.equal(sample.labels_at_frames(), plain.labels)
+    Image.fromarray(coarse[::2]).save(path)
+    with pytest.raises(DataError, match="32 x 96"):
+        Deliver(tree, "train").read(0, NAMES)
+
+
 @pytest.mark.parametrize("fault", ["missing", "truncated", "mis-sized", "16 bit", "label", "text"])
 def test_a_bad_file_is_named(tree, fault):
     path = first_file(tree, "lidar", "lidar")

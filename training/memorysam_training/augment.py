@@ -78,7 +78,7 @@ class TrainingBatch:
     def _sample(
         self, sample: Sample, chance: random.Random, device: torch.device | str
     ) -> tuple[Tensor, Tensor]:
-        labels = sample.labels.to(device)
+        labels = sample.labels_at_frames().to(device)
         window, inner = self._crop(labels.shape[0], labels.shape[1], chance)
         flipped = chance.random() < self.augment.flip
         frames = []
@@ -126,7 +126,8 @@ class TrainingBatch:
 class ValidationBatch:
     """Samples to tensors without chance: short side to that of ``size``, up to multiples of 32.
 
-    Frames and labels are brought to one size, and scores are those at this size.
+    Frames and labels are brought to one size, and scores are those at this size; but labels that
+    are finer than the frames stay as they are, and scores are those at theirs.
     """
 
     def __init__(
@@ -143,8 +144,8 @@ class ValidationBatch:
     def __call__(
         self, samples: Sequence[Sample], device: torch.device | str = "cpu"
     ) -> tuple[Tensor, Tensor]:
-        """Normalised frames float32 ``(M, B, 3, H, W)`` and labels int64 ``(B, H, W)``."""
-        size = validation_size(*samples[0].labels.shape, short=min(self.size))
+        """Normalised frames float32 ``(M, B, 3, H, W)`` and labels int64 ``(B, h, w)``."""
+        size = validation_size(*samples[0].size, short=min(self.size))
         frames, labels = [], []
         for sample in samples:
             one = [
@@ -155,7 +156,9 @@ class ValidationBatch:
                 for name, f in sample.frames.items()
             ]
             frames.append(torch.stack(one))
-            labels.append(self.resampler.labels(sample.labels.to(device), size))
+            own = tuple(sample.labels.shape)
+            scored = size if own == sample.size else own
+            labels.append(self.resampler.labels(sample.labels.to(device), scored))
         return torch.stack(frames, dim=1), torch.stack(labels).long()
 
 

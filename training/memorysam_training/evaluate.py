@@ -124,7 +124,7 @@ class _Run:
         frames, labels = self.to_batch(batch.samples, self.device)
         self.size = (labels.shape[1], labels.shape[2])
         seed = self.options.seed + batch.draws[0].index
-        for case, predicted, closed in self._predictions(self.cases, frames, seed):
+        for case, predicted, closed in self._predictions(self.cases, frames, self.size, seed):
             self.confusion[case].update(predicted, labels)
             if case.test != "full":
                 continue
@@ -140,7 +140,7 @@ class _Run:
     def draw(self, sample: Sample) -> Picture:
         """A sample with its labels from all sensors."""
         frames, labels = self.to_batch([sample], self.device)
-        _, predicted, _ = next(self._predictions(self.cases[:1], frames))
+        _, predicted, _ = next(self._predictions(self.cases[:1], frames, labels.shape[1:]))
         return Picture(sample, labels[0].cpu(), predicted[0].cpu())
 
     def places(self) -> dict[str, int]:
@@ -163,9 +163,9 @@ class _Run:
         )
 
     def _predictions(
-        self, wanted: Sequence[Case], frames: Tensor, seed: int = 0
+        self, wanted: Sequence[Case], frames: Tensor, size: Sequence[int], seed: int = 0
     ) -> Iterator[tuple[Case, Tensor, Tensor]]:
-        """Every case with its labels ``(B, H, W)`` and closed gates ``(M, B)``.
+        """Every case with its labels ``(B, *size)`` and closed gates ``(M, B)``.
 
         Each view of each version of a frame is encoded once.
         """
@@ -187,7 +187,7 @@ class _Run:
                         ]
                 sequences = zip(*(encoded[key] for key in case.frames), strict=True)
                 outputs = [self.model.run_sequence(sequence) for sequence in sequences]
-                labels = self._joined(outputs, frames.shape[-2:]).argmax(1)
+                labels = self._joined(outputs, size).argmax(1)
                 yield case, labels, outputs[0].closed_gates
 
     def _joined(self, outputs: Sequence[Output], size: Sequence[int]) -> Tensor:

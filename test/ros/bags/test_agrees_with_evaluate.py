@@ -2,40 +2,74 @@
 
 import json
 
+import numpy as np
 import pytest
 import scene
+from PIL import Image
 
 from memorysam_core.architecture import Architecture
 from memorysam_core.checkpoint import build_model, save_checkpoint
 from memorysam_core.cli import main
 from memorysam_core.contract import InputContract, deliver_modalities
 from memorysam_core.labels import DELIVER
+from memorysam_ros import conversions
+from memorysam_ros.bags import Bag, BagWriter
 
 from .test_replay_command import COMMAND
 
 pytest.importorskip("memorysam_training")
 
+OWN = (scene.CAMERA.height, scene.CAMERA.width)
 
-def test_replay_and_evaluate_agree(drive, tmp_path):
-    size = (scene.CAMERA.height, scene.CAMERA.width)
-    contract = InputContract(deliver_modalities("log_depth"), DELIVER, size)
+
+def enlarged(drive, path, size):
+    """The drive, seen by a camera of another size, with truth of that size."""
+    height, width = size
+    with Bag(drive) as bag, BagWriter(path) as writer:
+        outputs = writer.messages
+        for raw in bag.messages():
+            if raw.topic not in ("/front/image_raw", "/front/camera_info", "/truth/labels"):
+                writer.write_raw(raw.topic, raw.msgtype, raw.data, raw.time_ns)
+                continue
+            message = bag.deserialise(raw)
+            header = message.header
+            if raw.topic == "/front/camera_info":
+                changed = outputs.camera_info(header, scene.CAMERA.resized(width, height))
+            elif raw.topic == "/truth/labels":
+                ids = Image.fromarray(conversions.label_ids(message))
+                scaled = ids.resize((width, height), Image.Resampling.NEAREST)
+                changed = outputs.labels(header, np.asarray(scaled))
+            else:
+                image = Image.fromarray(conversions.rgb(message))
+                changed = outputs.rgb(header, np.asarray(image.resize((width, height))))
+            writer.write(raw.topic, changed, raw.time_ns)
+    return path
+
+
+@pytest.mark.parametrize(("camera", "network"), [(OWN, OWN), ((384, 640), (256, 448))])
+def test_replay_and_evaluate_agree(drive, tmp_path, camera, network):
+    bag = drive if camera == OWN else enlarged(drive, tmp_path / "large", camera)
+    contract = InputContract(deliver_modalities("log_depth"), DELIVER, network)
     checkpoint = str(tmp_path / "nano.safetensors")
     save_checkpoint(checkpoint, build_model(Architecture("nano", num_classes=25)), contract)
-    part = ["--labels", "/truth/labels", "--every", "3"]
+    part = ["--labels", "/truth/labels", "--every", "6"]
     precise = ["--device", "cpu", "--precision", "fp32"]
 
     replayed = tmp_path / "replayed"
-    words = [str(drive), *COMMAND[:2], *part, *precise, "-o", str(replayed)]
+    words = [str(bag), *COMMAND[:2], *part, *precise, "-o", str(replayed)]
     assert main(["replay", checkpoint, *words]) == 0
     mine = json.loads((replayed / "replay.json").read_text())["metrics"]
 
     data = str(tmp_path / "set")
-    words = [str(drive), data, "--split", "test", *COMMAND[:2], *part]
+    size = f"{network[1]}x{network[0]}"
+    words = [str(bag), data, "--split", "test", "--size", size, *COMMAND[:2], *part]
     assert main(["bag-to-dataset", *words]) == 0
     words = [data, "--split", "test", *precise, "--out", str(tmp_path / "evaluated")]
     assert main(["evaluate", checkpoint, *words]) == 0
     theirs = json.loads(next((tmp_path / "evaluated").glob("*.json")).read_text())
-    assert mine["pixels"] == theirs["all"]["pixels"] == 10 * 91 * 160  # as conftest labels them
+    labelled = 5 * 91 * 160 * camera[0] // OWN[0] * camera[1] // OWN[1]  # as conftest labels them
+    assert mine["pixels"] == theirs["all"]["pixels"] == labelled
+    assert theirs["size"] == list(camera)
     for name in ("miou", "accuracy", "mean_f1"):
         assert mine[name] == pytest.approx(theirs["all"][name], abs=1e-6)
     for name, iou in mine["iou"].items():

@@ -74,7 +74,7 @@ class Cached:
                 if not skip:
                     raise
                 return "", str(error)
-            parts = [*sample.frames.values(), sample.labels[None]]
+            parts = [*sample.frames.values(), sample.labels_at_frames()[None]]
             if any(p.dtype != torch.uint8 or p.shape[1:] != shape[2:] for p in parts):
                 raise DataError(
                     f"sample {sample.name} is not {shape[2]} x {shape[3]} bytes like the first "
@@ -95,7 +95,7 @@ class Cached:
         """Height and width of the first sample that can be read."""
         for index in range(len(self.dataset)):
             try:
-                return tuple(self.dataset.read(index, self.names).labels.shape)
+                return self.dataset.read(index, self.names).size
             except DataError as error:
                 if not skip:
                     raise

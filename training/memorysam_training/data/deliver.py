@@ -72,17 +72,21 @@ class Deliver:
         return len(self._files)
 
     def read(self, index: int, modalities: Sequence[str]) -> Sample:
-        """One sample. Raises DataError for a missing, unreadable or mis-sized file."""
-        labels = self._labels(self._path(index, "semantic", "semantic"))
-        frames = {}
-        for name in modalities:
-            path = self._path(index, *self._folders[name])
-            frame = read_image(path)
-            if name == "event" and frame.shape[1:] != labels.shape:
-                # Of the corner case eventlowres: the event camera has fewer pixels.
-                frame = F.interpolate(frame[None], tuple(labels.shape), mode="nearest-exact")[0]
-            require_size(path, frame.shape[1:], labels.shape)
-            frames[name] = frame
+        """One sample. Raises DataError for a missing, unreadable or mis-sized file.
+
+        All frames have one size, but for events of fewer pixels. Labels have that size, too, or
+        are finer: of frames that were drawn at a network's size, the truth may be the camera's.
+        """
+        path = self._path(index, "semantic", "semantic")
+        labels = self._labels(path)
+        frames = {name: read_image(self._path(index, *self._folders[name])) for name in modalities}
+        size = next((f.shape[1:] for n, f in frames.items() if n != "event"), labels.shape)
+        if labels.shape[0] < size[0] or labels.shape[1] < size[1]:
+            require_size(path, labels.shape, size)
+        for name, frame in frames.items():
+            if name == "event" and frame.shape[1:] != size:  # the corner case eventlowres
+                frames[name] = F.interpolate(frame[None], tuple(size), mode="nearest-exact")[0]
+            require_size(self._path(index, *self._folders[name]), frames[name].shape[1:], size)
         return Sample(frames, labels, str(self._files[index]).removesuffix("_rgb_front.png"))
 
     def groups(self, index: int) -> dict[str, str]:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
+from torch.nn import functional as F
 
 from memorysam_core.contract import Modality
 from memorysam_core.labels import LabelSpace
@@ -28,8 +29,20 @@ class Sample:
     frames: dict[str, Tensor]
     """uint8 ``(3, H, W)``, or float32 already scaled to 0 to 1, in the order of the sequence."""
     labels: Tensor
-    """Class ids, uint8 ``(H, W)``; 255 is unlabelled."""
+    """Class ids, uint8 ``(H, W)``, of the frames' size or finer; 255 is unlabelled."""
     name: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the frames."""
+        height, width = next(iter(self.frames.values())).shape[1:]
+        return height, width
+
+    def labels_at_frames(self) -> Tensor:
+        """The labels at the frames' size, nearest."""
+        if tuple(self.labels.shape) == self.size:
+            return self.labels
+        return F.interpolate(self.labels[None, None], self.size, mode="nearest-exact")[0, 0]
 
 
 class DataSet(Protocol):
