@@ -26,7 +26,7 @@ from memorysam_core.checkpoint import CheckpointError
 from memorysam_core.engines.compiler import require_compiler, sound_options
 from memorysam_core.engines.graphs import Graph, Modules, Run, Shapes
 from memorysam_core.engines.made_for import MadeFor
-from memorysam_core.engines.replay import recorded
+from memorysam_core.engines.replay import PREPARING, recorded
 
 FORMAT = "memorysam-aoti/1"
 MADE_FOR, WEIGHTS, CONSTANTS = "memorysam.json", "weights.safetensors", "constants.json"
@@ -185,7 +185,7 @@ class Packaged:
         run.load_constants(constants, check_full_update=True, user_managed=True)
         if not self._on_gpu:
             return run
-        with torch.inference_mode():
+        with PREPARING, torch.inference_mode():
             return recorded(run, self.shapes.noise(graph), self._pool, graph)  # type: ignore[return-value]
 
     def _constant(self, name: str, stride: tuple[int, ...]) -> Tensor:

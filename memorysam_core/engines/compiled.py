@@ -14,7 +14,7 @@ from torch._dynamo import config as _config
 from memorysam_core.engines.check import refuse_wrong
 from memorysam_core.engines.compiler import require_compiler, sound_options
 from memorysam_core.engines.graphs import Graph, Modules, Run
-from memorysam_core.engines.replay import recorded
+from memorysam_core.engines.replay import PREPARING, recorded
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Compiled:
         options |= sound_options(self.shapes)
         module = self._modules.of(graph)
         run = torch.compile(module, fullgraph=True, dynamic=False, options=options)
-        with torch.inference_mode(), _config.patch(_limits()):
+        with PREPARING, torch.inference_mode(), _config.patch(_limits()):
             # Of the same kind as the tensors to come, or the code is refused and compiled again.
             refuse_wrong(graph, run, module, self.shapes)
             if self._on_gpu:

@@ -16,7 +16,6 @@ from torch import Tensor
 from memorysam_core.engines.graphs import Graph, Run, Shapes, graphs_for
 from memorysam_core.engines.memory_use import give_back, memory_mb
 from memorysam_core.engines.prepared import Prepared
-from memorysam_core.engines.replay import PREPARING
 from memorysam_core.engines.streams import for_preparing
 from memorysam_core.model import Features
 
@@ -35,8 +34,8 @@ class Source(Protocol):
         ...
 
     def make(self, graph: Graph) -> Run:
-        """The graph, ready to run at full speed. May take minutes. The caller holds
-        :data:`PREPARING`.
+        """The graph, ready to run at full speed. May take minutes. The caller is on a stream for
+        that, and waits for it.
         """
         ...
 
@@ -56,6 +55,7 @@ class Engine:
         self._stand_in = stand_in
         self._ready: dict[Graph, Run] = {}
         self._failed: set[Graph] = set()
+        self._one_at_a_time = threading.Lock()
         self._asked: list[Graph] = []
         self._asked_changed = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -158,10 +158,11 @@ class Engine:
 
     def _prepare(self, graph: Graph) -> Run:
         device = self.source.shapes.device
-        with PREPARING, for_preparing(device):
+        with self._one_at_a_time:
             if graph not in self._ready:
                 start, memory = time.perf_counter(), memory_mb(device)
-                run = self.source.make(graph)
+                with for_preparing(device):
+                    run = self.source.make(graph)
                 seconds = time.perf_counter() - start
                 cost = Prepared(graph, seconds, memory_mb(device) - memory)
                 self.prepared.append(cost)

@@ -17,8 +17,10 @@ import torch
 from memorysam_core.architecture import Architecture
 from memorysam_core.checkpoint import build_model, load_checkpoint, save_checkpoint
 from memorysam_core.contract import InputContract, deliver_modalities
+from memorysam_core.engines import check
 from memorysam_core.engines.compiled import CACHE_VARIABLE, OrEager, cache_folder
 from memorysam_core.engines.export import export
+from memorysam_core.engines.replay import PREPARING
 from memorysam_core.labels import numbered
 from memorysam_core.segmenter import Segmenter
 
@@ -68,6 +70,7 @@ def test_any_number_of_graphs_may_be_compiled_on_any_thread(
 
     def note(module: torch.nn.Module, **options: object):
         def run(*inputs: torch.Tensor):
+            assert PREPARING.locked()  # nothing is recorded anywhere meanwhile
             limits.append(torch._dynamo.config.recompile_limit)
             return module(*inputs)
 
@@ -78,7 +81,7 @@ def test_any_number_of_graphs_may_be_compiled_on_any_thread(
     compiled = Segmenter(checkpoint, "cpu", "fp32", engine="compiled")
     compiled.engine.prepare_in_background([1])
     assert compiled.engine.wait(20)
-    assert len(limits) == 2 and min(limits) >= 256
+    assert len(limits) == 2 * check.TRIES and min(limits) >= 256
 
 
 @pytest.mark.timeout(1500)  # a minute of compiling, on a machine that does nothing else

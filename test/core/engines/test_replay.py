@@ -62,7 +62,8 @@ def record_everything(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> 
     make = source.make
 
     def recording(graph: Graph):
-        return recorded(make(graph), source.shapes.noise(graph), "model", graph)
+        with PREPARING:
+            return recorded(make(graph), source.shapes.noise(graph), "model", graph)
 
     monkeypatch.setattr(source, "make", recording)
     segmenter.reduce = Reducers((5, 8, 16), segmenter.device, records=True)
