@@ -160,17 +160,17 @@ class Rig:
         had no time for, or failed in its model.
         """
         self._wait_for_report()
-        values = self.values()
-
-        def total(what: str) -> int:
-            found = [values[key] for key in values if key.startswith(what)]
-            return sum(int(value.split()[-3]) for value in found)  # 3 (10 %), 7 in all
-
         return {
             "heard": int(self.values("sensor image")["messages"]),
-            "superseded": total("sets superseded"),
-            "failed": total("sets failed"),
+            "superseded": self.told_total("sets superseded"),
+            "failed": self.told_total("sets failed"),
         }
+
+    def told_total(self, what: str) -> int:
+        """How often something happened to sets, by the last report, such as ``sets superseded``."""
+        values = self.values()
+        found = [values[key] for key in values if key.startswith(what)]
+        return sum(int(value.split()[-3]) for value in found)  # 3 (10 %), 7 in all
 
     def due(self, before: dict[str, int]) -> int:
         """How many images must have been labelled since then: those heard, less the superseded."""
