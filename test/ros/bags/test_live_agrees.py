@@ -5,18 +5,20 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rig
+import scene
 
 from memorysam_core.metrics import ConfusionMatrix
 from memorysam_ros import conversions
 from memorysam_ros.bags import Bag, BagWriter
 from memorysam_ros.bags.topics import find
 
-from .conftest import truth_at, write_drive
+from .conftest import MAKE, MS, SENSORS, START_NS, stamps, truth_at, write_drive
 from .test_replay import replayed
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -32,12 +34,13 @@ PARAMETERS = {"matching.deadline": 1.0, "matching.silent_after": 5.0}
 """A busy machine may be late, but not that late."""
 
 
-def start(*words, **options) -> subprocess.Popen:
-    """One of our commands."""
+def start(*words, packages=(), **options) -> subprocess.Popen:
+    """One of our commands, which finds more Python packages in ``packages``."""
+    path = os.pathsep.join(map(str, [ROOT, *packages]))
     return subprocess.Popen(
         [sys.executable, "-u", "-m", "memorysam_core.cli", *map(str, words)],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
         stdout=subprocess.PIPE,
         text=True,
         **options,
@@ -104,6 +107,86 @@ def test_labels_of_node_and_replay_and_the_score_of_them(tmp_path, checkpoint):
     assert 0 < scores["milliseconds"]["camera to labels"]["p50"] < 1100
     page = (tmp_path / "scores" / "report.html").read_text()
     assert "The live node on drive.mcap" in page and "Hz" in page
+
+
+WEIGHTS = ROOT / "memorysam_core" / "weights" / "nano_sim.safetensors"
+SETS = 12
+
+
+def write_real_drive(path: Path) -> None:
+    """Event packets instead of pictures of them, and a LiDAR on a mast that moves."""
+    rng = np.random.default_rng(3)
+    end_ns = START_NS + SETS * 100 * MS
+    lines = []
+    for sensor in ("image", "depth", "lidar"):
+        _, _, latency, topic = SENSORS[sensor]
+        for stamp in stamps(sensor, SETS / 10):
+            message = scene.message_at(sensor, stamp, MAKE)
+            lines.append((stamp + latency * MS, RENAMED[topic], message))
+    with BagWriter(path) as writer:
+        outputs = writer.messages
+        for stamp in stamps("image", SETS / 10):
+            info = outputs.camera_info(outputs.header(stamp, "camera"), scene.CAMERA)
+            lines.append((stamp, RENAMED["/front/camera_info"], info))
+        for seq, begin in enumerate(range(START_NS - 100 * MS, end_ns, 10 * MS)):
+            words = np.sort(rng.integers(0, 10_000, 300)).astype(np.uint64) * np.uint64(1000)
+            for most, shift in ((40, 32), (24, 48), (2, 63)):  # x, y, polarity
+                words |= rng.integers(0, most, 300).astype(np.uint64) << np.uint64(shift)
+            packet = MAKE(
+                "event_camera_msgs/msg/EventPacket", header=outputs.header(begin, "events"),
+                height=24, width=40, seq=seq, time_base=0, encoding="mono", is_bigendian=False,
+                events=words.view(np.uint8),
+            )  # fmt: skip
+            lines.append((begin + 11 * MS, RENAMED["/event_camera/events_image"], packet))
+        for stamp in range(START_NS - 200 * MS, end_ns + 200 * MS, 20 * MS):
+            sway = scene.POSE.copy()
+            sway[0, 3] += 0.5 * np.sin((stamp - START_NS) / 1e8)
+            lines.append((stamp + MS, "/tf", outputs.transforms([(stamp, "base", "lidar", sway)])))
+        still = outputs.transforms([(0, "base", "camera", np.eye(4))])
+        writer.write("/tf_static", still, START_NS - 200 * MS, latched=True)
+        for time_ns, topic, message in sorted(lines, key=lambda line: line[0]):
+            writer.write(topic, message, time_ns)
+
+
+def test_the_shipped_weights_say_the_same_live_and_offline(tmp_path, distribution):
+    """Every label image that came is that of replay, with all four sensors and what moves."""
+    bag, parameters = tmp_path / "drive.mcap", tmp_path / "parameters.yaml"
+    write_real_drive(bag)
+    parameters.write_text(
+        "/**:\n  ros__parameters:\n    matching: {deadline: 1.0, silent_after: 5.0}\n"
+    )
+    words = ["--params-file", parameters, "-o", tmp_path / "out"]
+    replay = start("replay", WEIGHTS, bag, *words)
+    assert "12 of 12 sets labelled" in replay.communicate(timeout=200)[0]
+    sets = [json.loads(line) for line in (tmp_path / "out" / "sets.jsonl").open()]
+    assert sum(len(one["sensors"]) == 4 for one in sets) >= 10, sets
+    with Bag(tmp_path / "out" / "bag") as written:
+        messages = [written.deserialise(raw) for raw in written.messages({LABELS})]
+    offline = {conversions.stamp_ns(m): conversions.label_ids(m) for m in messages}
+
+    from_tf = {"lidar.camera_from_lidar": [0.0] * 7, "event.source": "packets"}
+    given = {**PARAMETERS, **from_tf, "use_sim_time": True}
+    node = rig.NodeProcess(tmp_path, str(WEIGHTS), packages=distribution, **given)
+    recorder = start("record", LABELS, "-o", tmp_path / "labels")
+    try:
+        recorder.stdout.readline()
+        words = ["--clock", "--rate", "0.1", "--wait", "60"]
+        player = start("play", bag, *words, packages=distribution)
+        player.communicate(timeout=200)
+        time.sleep(3.0)  # the last set is still being labelled
+        recorder.send_signal(signal.SIGINT)
+        told, _ = recorder.communicate(timeout=30)
+    finally:
+        recorder.kill()
+        node.stop()
+    with Bag(tmp_path / "labels") as heard:
+        messages = [heard.deserialise(raw) for raw in heard.messages({LABELS})]
+    live = {conversions.stamp_ns(m): conversions.label_ids(m) for m in messages}
+    assert len(live) == len(messages) >= SETS // 3, (told, node.log[-3000:])
+    for stamp, labels in live.items():
+        np.testing.assert_array_equal(labels, offline[stamp], str(stamp))
+    complete = {one["stamp_ns"] for one in sets if len(one["sensors"]) == 4}
+    assert len(complete & set(live)) >= SETS // 4
 
 
 @pytest.mark.parametrize("wrong", ["/nowhere", ""])
