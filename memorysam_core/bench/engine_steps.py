@@ -171,15 +171,15 @@ def _times(
     work = partial(_anew, segmenter, frames)
     work()
     if device != "cpu":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_stats().get("num_device_alloc", 0)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_stats(device).get("num_device_alloc", 0)
     timing = timed(work, device, step.repeats)
     told = f"{timing.spread}; {step}"
     yield Row(f"{kind}: one set, host to host, p50", timing.p50_ms, "ms", told)
     if device != "cpu" and alone:
-        allocations = torch.cuda.memory_stats().get("num_device_alloc", 0) - before
+        allocations = torch.cuda.memory_stats(device).get("num_device_alloc", 0) - before
         yield Row(f"{kind}: device allocations in {step.repeats} sets", allocations, "", str(step))
-        peak = torch.cuda.max_memory_allocated() / 2**20
+        peak = torch.cuda.max_memory_allocated(device) / 2**20
         yield Row(f"{kind}: peak memory", peak, "MB", str(step))
     for stage, share in breakdown(segmenter, frames, timing.p50_ms, device, step.repeats).items():
         yield Row(f"{kind}: {stage}", 100 * share, "%", f"of the time of a set; {step}")

@@ -46,10 +46,10 @@ def _undisturbed(
     detail: str,
 ) -> Iterator[Row]:  # fmt: skip
     """A set on a GPU, without waiting for it after each stage."""
-    torch.cuda.reset_peak_memory_stats()
+    torch.cuda.reset_peak_memory_stats(device)
     whole = timed(partial(label_set, model, frames, shape), device, repeats)
     yield _row(WHOLE, whole, detail)
-    yield Row("  peak memory", torch.cuda.max_memory_allocated() / 2**20, "MiB", detail)
+    yield Row("  peak memory", torch.cuda.max_memory_allocated(device) / 2**20, "MiB", detail)
 
 
 def _table(device: str, quick: bool) -> Iterator[tuple[str, tuple[int, int], str, tuple, int]]:
