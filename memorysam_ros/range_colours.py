@@ -16,8 +16,8 @@ _PALETTE = np.array(
     ],
     np.uint8,
 )
-_PIXELS_PER_STEP = 640
-"""A point is drawn one pixel wider, to each side, for each so many columns of the picture."""
+_COLUMNS_PER_PX = 512
+"""A point is one pixel wide, and one more for each so many columns of the picture."""
 
 
 def paint_points(picture: np.ndarray, pixel: np.ndarray, range_m: np.ndarray) -> None:
@@ -31,8 +31,8 @@ def paint_points(picture: np.ndarray, pixel: np.ndarray, range_m: np.ndarray) ->
     order = np.argsort(-range_m, kind="stable")
     colours = _PALETTE[np.minimum(level, 255).astype(np.uint8)][order]
     rows, columns = np.divmod(pixel[order], width)
-    radius = width // _PIXELS_PER_STEP
-    steps = range(-radius, radius + 1)
+    size_px = 1 + width // _COLUMNS_PER_PX
+    steps = range(-((size_px - 1) // 2), size_px // 2 + 1)
     around = np.array([(dy, dx) for dy in steps for dx in steps])  # (K, 2)
     # Point by point, all of its pixels: of several values for one pixel, NumPy keeps the last.
     rows = np.clip(rows[:, None] + around[:, 0], 0, height - 1)

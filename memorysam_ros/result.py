@@ -95,7 +95,7 @@ class Result:
         )
 
     def lidar_overlay(self) -> np.ndarray | None:
-        """The scan's visible points over the image (else black), coloured by range.
+        """The scan's visible points over the darkened image (else black), coloured by range.
 
         uint8 ``(H, W, 3)``, at the image's own size; None as for :meth:`points`.
         """
@@ -104,7 +104,7 @@ class Result:
             return None
         seen = lidar.look(scan, self.camera)
         if isinstance(image, ImageReading):
-            picture = np.array(image.pixels)
+            picture = np.asarray(image.pixels) // 2
         else:
             picture = np.zeros((*seen.size, 3), np.uint8)
         range_m = torch.linalg.vector_norm(seen.xyz, dim=1)

@@ -71,13 +71,13 @@ class SegmentNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Reads the parameters, loads and warms the model, makes the publishers."""
-        return self._attempt("configure", self._configure, undo=self._release)
+        return self._attempt("cannot configure", self._configure, undo=self._release)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Starts the inference thread and subscribes."""
         undo = functools.partial(super().on_deactivate, state)
         super().on_activate(state)
-        return self._attempt("activate", self._activate, undo)
+        return self._attempt("cannot activate", self._activate, undo)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribes and ends the inference thread. Where the model hangs, all is given up."""
@@ -109,14 +109,14 @@ class SegmentNode(LifecycleNode):
         super().destroy_node()
 
     def _attempt(
-        self, transition: str, step: Callable[[], None], undo: Callable[[], Any]
+        self, failure: str, step: Callable[[], None], undo: Callable[[], Any]
     ) -> TransitionCallbackReturn:
         """Takes a step of the lifecycle; says why, and leaves nothing of it, where that fails."""
         try:
             step()
         except Exception as error:  # rclpy would swallow it
             why = " ".join(str(error).split()) or type(error).__name__
-            self.why_not = f"cannot {transition}: {why}"
+            self.why_not = f"{failure}: {why}"
             self.get_logger().fatal(self.why_not)
             undo()
             return FAILURE

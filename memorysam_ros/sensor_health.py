@@ -179,8 +179,8 @@ class SensorHealth:
 
 def told_clock(behind_ns: int) -> str:
     """In words, how far stamps are from the node's clock."""
-    side = "behind" if behind_ns > 0 else "ahead of"
+    side = "behind the node's clock" if behind_ns > 0 else "ahead of the node's clock"
     return (
-        f"its stamps are {abs(behind_ns) / S:.1f} s {side} the node's clock: synchronise the "
-        "clocks, or set use_sim_time where a bag is played"
+        f"its stamps are {abs(behind_ns) / S:.1f} s {side}: synchronise the clocks, or set "
+        "use_sim_time where a bag is played"
     )
