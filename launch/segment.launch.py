@@ -66,7 +66,7 @@ def arguments() -> list[DeclareLaunchArgument]:
 
 
 def dds_profile(context: LaunchContext) -> list[SetEnvironmentVariable]:
-    """More shared memory than Fast DDS's own, too small for images; a choice of the user's stays."""
+    """More shared memory than Fast DDS's own, too small for images; what the user set stays."""
     if any(context.environment.get(name) for name in PROFILES):
         return []
     return [SetEnvironmentVariable(name, str(CONFIG / "fastdds.xml")) for name in PROFILES]

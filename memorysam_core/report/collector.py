@@ -68,8 +68,9 @@ class Collector:
                 for name in names
                 if name in frames
             }
-            ids = [None if one is None else small(one, IMAGE_PX) for one in (labels, truth)]
-            self._strip.take(Moment(t_s, shown, ids[0], ids[1], condition, miou))
+            ids = small(labels, IMAGE_PX)
+            true_ids = None if truth is None else small(truth, IMAGE_PX)
+            self._strip.take(Moment(t_s, shown, ids, true_ids, condition, miou))
 
     def report(self, title: str, run: Run, **rest: Any) -> ReportData:
         """What was gathered; ``rest`` are the other fields of :class:`ReportData`."""

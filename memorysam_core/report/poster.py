@@ -166,8 +166,8 @@ def _draw_cell(axes: Axes, picture: np.ndarray | None, name: str) -> None:
     for spine in axes.spines.values():
         spine.set_visible(False)
     label = {"facecolor": "#07090a", "edgecolor": "none", "alpha": 0.7, "pad": 2.5}
-    note = {"fontsize": 8.5, "color": "white", "bbox": label, "va": "top"}
-    axes.annotate(name, (0, 1), (6, -6), "axes fraction", "offset points", **note)
+    at = (0, 1), (6, -6), "axes fraction", "offset points"
+    axes.annotate(name, *at, fontsize=8.5, color="white", bbox=label, va="top")
     if picture is not None:
         axes.imshow(picture, aspect="auto", interpolation="auto")
         return

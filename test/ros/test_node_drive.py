@@ -15,6 +15,7 @@ import pytest
 import torch
 from rig import MS, NodeProcess, Rig
 from sensor_msgs.msg import CameraInfo, Image
+from torch.nn.functional import interpolate
 
 from memorysam_core.architecture import Architecture
 from memorysam_core.checkpoint import build_model, save_checkpoint
@@ -131,6 +132,22 @@ def set_at(frames, stamp: int) -> dict[str, torch.Tensor]:
     return chosen
 
 
+TIE = 1e-4
+"""Two scores so near may be ranked the other way by sums of another order: the node and the offline
+model need not encode the same frames at once, as a frame that is held is not encoded again."""
+
+
+def check_labels(labels: np.ndarray, model: Segmenter, frames: dict[str, torch.Tensor]) -> None:
+    """The offline model's labels, but for ties, of which there are hardly any."""
+    wanted = model.segment(frames, labels.shape).labels
+    differing = labels != wanted
+    assert differing.mean() < 1e-3
+    logits, _ = model.logits(frames)
+    scores = interpolate(logits[None], labels.shape, mode="bilinear")[0].numpy()
+    best, published = (np.take_along_axis(scores, ids[None], 0)[0] for ids in (wanted, labels))
+    assert ((best - published)[differing] < TIE).all()
+
+
 AHEAD = 3
 """Images that may be unlabelled: so many wait for a scan or for the model."""
 
@@ -218,5 +235,4 @@ def test_labels_of_a_drive_equal_those_of_the_offline_segmenter(
     for message, stamp in zip(received, stamps, strict=True):
         assert isinstance(message, Image)
         assert message.header.frame_id == "camera_optical_frame"
-        wanted = model.segment(set_at(frames, stamp), (80, 120)).labels
-        np.testing.assert_array_equal(conversions.label_ids(message), wanted)
+        check_labels(conversions.label_ids(message), model, set_at(frames, stamp))
