@@ -51,7 +51,7 @@ def test_both_schedules_compute_the_same():
     torch.manual_seed(0)
     model = training._model("nano").eval()
     frames, labels = training._batch(64, 1, torch.device("cpu"))
-    with attention_for(torch.device("cpu"), "bf16"):
+    with attention_for(torch.device("cpu"), bf16=True):
         ours = model(frames).logits
     theirs = FrameByFrame(model)(frames)
     full = torch.nn.functional.interpolate(ours.detach(), labels.shape[1:], mode="bilinear")

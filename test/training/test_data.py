@@ -9,12 +9,13 @@ import torch
 from miniatures import first_file
 from PIL import Image
 
+from memorysam_core.contract import deliver_modalities
 from memorysam_core.labels import DELIVER
 from memorysam_core.representations import EventTimeSurface, LidarRange, LogDepth
 from memorysam_training.data.deliver import Deliver
 from memorysam_training.data.loading import Reading, loader, open_data, sequential
 from memorysam_training.data.mcubes import MCubeS
-from memorysam_training.data.modalities import chosen
+from memorysam_training.data.modalities import chosen, normalised_as
 from memorysam_training.data.samples import DataError
 from memorysam_training.plan import Draw, MicroBatches, Plan
 from memorysam_training.recipe import Data
@@ -201,6 +202,29 @@ def test_representations_of_a_recipe(tree):
     ):
         with pytest.raises(DataError, match=message):
             open_data(Data(root=str(tree), representations=wrong), "train")
+
+
+def test_normalisation_of_a_recipe():
+    image, *_, lidar = normalised_as(deliver_modalities(), {"lidar": {"mean": 0, "std": 0.05}})
+    assert image == deliver_modalities()[0]
+    assert lidar.mean == (0.0, 0.0, 0.0) and lidar.std == (0.05, 0.05, 0.05)
+    (depth,) = normalised_as([deliver_modalities()[1]], {"depth": {"mean": [0.3, 0.2, 0.4]}})
+    assert depth.mean == (0.3, 0.2, 0.4) and depth.std == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"radar": {}}, "data.normalisation.radar: there is no such modality, but image, depth"),
+        ({"lidar": {"gain": 20}}, "data.normalisation.lidar has no gain; it has mean and std"),
+        ({"lidar": {"std": [1, 2]}}, "lidar.std is .1, 2.; give one number or three"),
+        ({"lidar": {"mean": "low"}}, "lidar.mean is low; give one number or three"),
+        ({"lidar": {"std": 0}}, "data.normalisation.lidar: std of .* give positive numbers"),
+    ],
+)
+def test_a_normalisation_that_cannot_be(wrong, message):
+    with pytest.raises(DataError, match=message):
+        normalised_as(deliver_modalities(), wrong)
 
 
 def test_classes_are_delivers(tree):

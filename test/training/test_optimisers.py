@@ -7,6 +7,7 @@ import torch
 
 from memorysam_core.architecture import Architecture
 from memorysam_core.checkpoint import build_model
+from memorysam_training.muon import Muon
 from memorysam_training.optimisers import make_optimisers
 from memorysam_training.recipe import Optimiser
 
@@ -59,3 +60,28 @@ def test_muon_moves_all_directions_of_a_matrix_alike() -> None:
     assert strengths.min() > 0.6 and strengths.max() < 1.3
     optimisers.zero_grad()
     assert layer.weight.grad is None
+
+
+def test_muon_moves_as_torchs_does_but_for_its_bf16() -> None:
+    torch.manual_seed(1)
+    start = [torch.randn(shape) for shape in ((12, 30), (30, 12), (12, 30), (16, 16))]
+    ours, theirs = ([torch.nn.Parameter(w.clone()) for w in start] for _ in range(2))
+    optimisers = (
+        Muon(ours, lr=0.1, weight_decay=0.3),
+        torch.optim.Muon(theirs, lr=0.1, weight_decay=0.3),
+    )
+    for _ in range(3):
+        for one, other in zip(ours[:3], theirs[:3], strict=True):  # the last has no gradient
+            one.grad = torch.randn_like(one)
+            other.grad = one.grad.clone()
+        for optimiser in optimisers:
+            optimiser.step()
+    for begun, one, other in zip(start, ours, theirs, strict=True):
+        moved = (other - begun).norm()
+        assert (one - other).norm() <= 0.01 * moved
+    assert torch.equal(ours[3], start[3])
+
+
+def test_muon_refuses_what_is_no_matrix() -> None:
+    with pytest.raises(ValueError, match=r"matrices, got shape \(3,\)"):
+        Muon([torch.nn.Parameter(torch.zeros(3))], lr=0.1)

@@ -68,6 +68,7 @@ def test_what_does_not_fit_is_named(override, message):
         (["optimiser.epochs=5"], ["optimiser.warmup_epochs", "optimiser.epochs"]),
         (["data.kind=mcubes", "data.conditions=[sun]"], ["data.conditions", "data.kind"]),
         (["data.representations.lidar=2"], ["data.representations.lidar"]),
+        (["data.normalisation.lidar=2"], ["data.normalisation.lidar"]),
         (
             ["data.kind=mcubes", "data.representations.nir.note=x"],
             ["data.representations", "data.kind"],

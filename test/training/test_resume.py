@@ -192,7 +192,7 @@ def test_where_things_lie_and_how_fast_it_runs_may_change(tree, begun, tmp_path)
     changed = recipe(
         moved, folder, "optimiser.epochs=3", "optimiser.learning_rate=1e-4", "run.workers=1",
         "data.on_bad_sample=skip", f"data.cache={tmp_path / 'cache'}",
-        "optimiser.batch_per_process=2", "run.precision=bf16",
+        "optimiser.batch_per_process=2", "run.precision=auto",
     )  # fmt: skip
     progress = training.train(changed, resume=True)
     assert progress.complete and progress.step == 6

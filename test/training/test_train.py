@@ -169,7 +169,7 @@ def test_overfits_the_ten_delivered_scenes(shared_data, tmp_path):
                 "optimiser.learning_rate=1e-3", "optimiser.batch=5",
                 "optimiser.batch_per_process=5", "optimiser.epochs=200", "optimiser.clip=1",
                 "optimiser.warmup_epochs=5", "run.validate_every=20", "run.workers=0",
-                "run.precision=bf16", "run.log_every=20", "model.memory_mask=confidence",
+                "run.precision=auto", "run.log_every=20", "model.memory_mask=confidence",
             ],
         )
     )  # fmt: skip

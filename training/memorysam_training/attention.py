@@ -26,9 +26,9 @@ def written_out(query: Tensor, key: Tensor, value: Tensor, dropout_p: float = 0.
 
 
 @contextmanager
-def attention_for(device: torch.device, precision: str) -> Iterator[None]:
-    """Attention that trains fast on this device in ``bf16`` or ``fp32``, for what runs inside."""
-    if device.type != "cpu" or precision != "bf16":
+def attention_for(device: torch.device, bf16: bool) -> Iterator[None]:
+    """Attention that trains fast on this device, in bf16 or fp32, for what runs inside."""
+    if device.type != "cpu" or not bf16:
         yield
         return
     F.scaled_dot_product_attention = written_out

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from memorysam_training.muon import Muon
 from memorysam_training.recipe import Optimiser
 
 EMBEDDINGS = ("embed", "token")
@@ -46,7 +47,7 @@ class Optimisers:
 
 
 def make_optimisers(model: nn.Module, settings: Optimiser) -> Optimisers:
-    """AdamW for all that is trained or, with ``muon``, Muon (torch.optim) for the linear maps.
+    """AdamW for all that is trained or, with ``muon``, :class:`Muon` for the linear maps.
 
     Muon makes the update of a matrix orthogonal, so that all its directions are learnt equally
     fast; vectors, convolutions and embeddings keep AdamW.
@@ -63,9 +64,7 @@ def make_optimisers(model: nn.Module, settings: Optimiser) -> Optimisers:
     adamw = torch.optim.AdamW(groups, lr=settings.learning_rate)
     if not matrices:
         return Optimisers((adamw,), (settings.learning_rate,))
-    muon = torch.optim.Muon(
-        list(matrices.values()), lr=settings.muon_rate, weight_decay=settings.weight_decay
-    )
+    muon = Muon(matrices.values(), settings.muon_rate, settings.weight_decay)
     return Optimisers((adamw, muon), (settings.learning_rate, settings.muon_rate))
 
 

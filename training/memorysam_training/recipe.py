@@ -31,6 +31,9 @@ class Data:
     representations: dict[str, dict] = field(default_factory=dict)
     """By modality, a representation's name and parameters where they are not the defaults, such as
     ``lidar: {metres_per_level: 0.5}``: how bags are drawn, or how pictures have been."""
+    normalisation: dict[str, dict] = field(default_factory=dict)
+    """By modality, the ``mean`` that is subtracted and the ``std`` that divides, one number or one
+    per channel, 0 to 1, where the published ones (the image's, and none) are not wanted."""
     label_space: str = ""
     """A built-in label space or a YAML file; empty: the data set's own."""
     conditions: tuple[str, ...] = ()
@@ -51,12 +54,13 @@ class Data:
         self._check_representations()
 
     def _check_representations(self) -> None:
-        for name, values in self.representations.items():
-            if not isinstance(values, dict):
-                raise SettingsError(
-                    f"data.representations.{name} is {values!r}; give a mapping of name and "
-                    "parameters"
-                )
+        wanted = {"representations": "name and parameters", "normalisation": "mean and std"}
+        for setting, what in wanted.items():
+            for name, values in getattr(self, setting).items():
+                if not isinstance(values, dict):
+                    raise SettingsError(
+                        f"data.{setting}.{name} is {values!r}; give a mapping of {what}"
+                    )
         if self.representations and self.kind == "mcubes":
             raise SettingsError(
                 "data.representations is set, but data.kind mcubes has frames that come drawn"
@@ -237,7 +241,8 @@ class Run:
     folder: str = ""
     """Where everything of the run goes; empty: ``runs/<name>``."""
     seed: int = 0
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    """``auto``: bf16 where the device computes it fast; many a processor takes 50 times as long."""
     schedule: Literal["whole", "published"] = "whole"
     """``whole``: the learning rate falls until the last step; ``published``: it counts samples //
     batch steps in an epoch, as the released code does, so that the last ones may learn nothing."""

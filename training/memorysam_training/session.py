@@ -16,11 +16,12 @@ from accelerate.utils import (
 from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
 
 from memorysam_core.contract import InputContract
+from memorysam_core.engines.placement import choose_precision
 from memorysam_core.model import MemorySAM
 from memorysam_core.trunk import Block
 from memorysam_training.average import WeightAverage
 from memorysam_training.data.loading import open_data
-from memorysam_training.data.modalities import chosen
+from memorysam_training.data.modalities import chosen, normalised_as
 from memorysam_training.data.samples import DataSet
 from memorysam_training.model import make_model, recompute_activations
 from memorysam_training.optimisers import Optimisers, make_optimisers
@@ -98,7 +99,9 @@ def setup(recipe: Recipe) -> Session:
     accelerator = make_accelerator(recipe)
     with accelerator.main_process_first():  # the first decodes the cache, the others find it
         train_data, val_data = open_data(recipe.data, "train"), open_data(recipe.data, "val")
-    modalities = chosen(train_data.modalities, recipe.data.modalities)
+    modalities = normalised_as(
+        chosen(train_data.modalities, recipe.data.modalities), recipe.data.normalisation
+    )
     contract = InputContract(modalities, train_data.label_space, recipe.data.size)
     chosen(val_data.modalities, contract.names)
 
@@ -152,7 +155,7 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
         )
     accelerator = Accelerator(
         cpu=on_processors,
-        mixed_precision="bf16" if recipe.run.precision == "bf16" else "no",
+        mixed_precision="bf16" if _trains_in_bf16(recipe.run.precision) else "no",
         gradient_accumulation_plugin=GradientAccumulationPlugin(
             num_steps=parts // processes, sync_with_dataloader=False
         ),
@@ -162,6 +165,11 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     if accelerator.distributed_type is DistributedType.FSDP:
         prepare_for_shards(accelerator, recipe.optimiser)
     return accelerator
+
+
+def _trains_in_bf16(precision: str) -> bool:
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return choose_precision(precision, device or torch.device("cpu")) == "bf16"
 
 
 def prepare_for_shards(accelerator: Accelerator, optimiser: Optimiser) -> None:

@@ -36,7 +36,7 @@ def take_step(session: Session, batches: Iterator[Batch], to_batch: TrainingBatc
         progress.skipped += len(batch.skipped)
         for message in batch.skipped:
             log.warning("bad sample skipped: %s", message)
-        attention = attention_for(accelerator.device, session.recipe.run.precision)
+        attention = attention_for(accelerator.device, accelerator.mixed_precision == "bf16")
         with accelerator.accumulate(session.model), attention:
             frames, labels = to_batch(batch.samples, batch.draws, accelerator.device)
             output = session.model(frames)

@@ -68,8 +68,8 @@ def _steps(
             ohem_cross_entropy(schedule(), labels).backward()
 
     steps = {
-        "ours": lambda: step(ours, attention_for(place, precision)),
-        "frame by frame": lambda: step(frame_by_frame, attention_for(place, precision)),
+        "ours": lambda: step(ours, attention_for(place, precision == "bf16")),
+        "frame by frame": lambda: step(frame_by_frame, attention_for(place, precision == "bf16")),
     }
     if place.type == "cpu" and precision == "bf16":
         steps["frame by frame, torch's attention"] = lambda: step(frame_by_frame, nullcontext())

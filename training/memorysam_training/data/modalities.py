@@ -16,13 +16,20 @@ def drawn_as(modalities: Sequence[Modality], given: Mapping[str, Mapping]) -> tu
     Parameters without a ``name`` change those of the representation that a modality has. Raises
     DataError for a modality that is not there, and for what its sensor cannot be drawn as.
     """
-    known = [m.name for m in modalities]
-    for name in given:
-        if name not in known:
-            raise DataError(
-                f"data.representations.{name}: there is no such modality, but {', '.join(known)}"
-            )
+    _refuse_others("representations", given, modalities)
     return tuple(_drawn_as(m, given[m.name]) if m.name in given else m for m in modalities)
+
+
+def normalised_as(
+    modalities: Sequence[Modality], given: Mapping[str, Mapping]
+) -> tuple[Modality, ...]:
+    """The modalities with the means and deviations that ``data.normalisation`` gives some of them.
+
+    Raises DataError for a modality that is not there, for another key than ``mean`` and ``std``,
+    and for values that are not one number or three, or no deviations.
+    """
+    _refuse_others("normalisation", given, modalities)
+    return tuple(_normalised(m, given[m.name]) if m.name in given else m for m in modalities)
 
 
 def chosen(modalities: Sequence[Modality], names: Sequence[str]) -> tuple[Modality, ...]:
@@ -34,6 +41,32 @@ def chosen(modalities: Sequence[Modality], names: Sequence[str]) -> tuple[Modali
             f"the data set has no modality {', '.join(missing)}; it has {', '.join(known)}"
         )
     return tuple(known[name] for name in names) or tuple(modalities)
+
+
+def _refuse_others(setting: str, given: Mapping, modalities: Sequence[Modality]) -> None:
+    known = [m.name for m in modalities]
+    for name in given:
+        if name not in known:
+            raise DataError(
+                f"data.{setting}.{name}: there is no such modality, but {', '.join(known)}"
+            )
+
+
+def _normalised(modality: Modality, given: Mapping) -> Modality:
+    setting = f"data.normalisation.{modality.name}"
+    unknown = sorted(set(given) - {"mean", "std"})
+    if unknown:
+        raise DataError(f"{setting} has no {', '.join(unknown)}; it has mean and std")
+    values = {}
+    for key, value in given.items():
+        channels = list(value) if isinstance(value, Sequence) else [value] * 3
+        if len(channels) != 3 or not all(isinstance(v, float | int) for v in channels):
+            raise DataError(f"{setting}.{key} is {value}; give one number or three")
+        values[key] = tuple(float(v) for v in channels)
+    try:
+        return dataclasses.replace(modality, **values)
+    except ValueError as error:
+        raise DataError(f"{setting}: {error}") from error
 
 
 def _drawn_as(modality: Modality, given: Mapping) -> Modality:
