@@ -9,7 +9,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 # Read by rclpy when it is first imported, hence set here. Every run has a graph of its own.
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+_DOMAIN = os.environ.setdefault("ROS_DOMAIN_ID", str(2 + 2 * (os.getpid() % 40)))
+if _WORKER := os.environ.get("PYTEST_XDIST_WORKER"):  # gw0, gw1, ..., with the first one's domain
+    os.environ["ROS_DOMAIN_ID"] = str(int(_DOMAIN) + 2 * int(_WORKER.removeprefix("gw")))
 os.environ.setdefault("ROS_PYTHON_CHECK_FIELDS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 

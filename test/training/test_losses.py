@@ -98,4 +98,4 @@ def test_error_of_the_predicted_iou_by_hand() -> None:
     torch.testing.assert_close(error, torch.tensor(expected))
     error.backward()
     assert predicted.grad is not None and float(predicted.grad[..., 2].abs().sum()) == 0
-    assert float(iou_error(predicted, logits, torch.full_like(labels, IGNORE))) == 0
+    assert iou_error(predicted, logits, torch.full_like(labels, IGNORE)).item() == 0

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import scene
+import torch
 from PIL import Image
 
 from memorysam_core.architecture import Architecture
@@ -46,31 +47,45 @@ def enlarged(drive, path, size):
     return path
 
 
+TIES = 3
+"""Pixels whose two best classes are equal but for rounding, at most: either may win, since evaluate
+runs several sets at once and replay one. A random model has one in some hundred thousand."""
+
+
 @pytest.mark.parametrize(("camera", "network"), [(OWN, OWN), ((384, 640), (256, 448))])
 def test_replay_and_evaluate_agree(drive, tmp_path, camera, network):
+    """Of three models, one at least has no tie, and then they agree to 1e-6."""
     bag = drive if camera == OWN else enlarged(drive, tmp_path / "large", camera)
-    contract = InputContract(deliver_modalities("log_depth"), DELIVER, network)
-    checkpoint = str(tmp_path / "nano.safetensors")
-    save_checkpoint(checkpoint, build_model(Architecture("nano", num_classes=25)), contract)
-    part = ["--labels", "/truth/labels", "--every", "6"]
-    precise = ["--device", "cpu", "--precision", "fp32"]
-
-    replayed = tmp_path / "replayed"
-    words = [str(bag), *COMMAND[:2], *part, *precise, "-o", str(replayed)]
-    assert main(["replay", checkpoint, *words]) == 0
-    mine = json.loads((replayed / "replay.json").read_text())["metrics"]
-
     data = str(tmp_path / "set")
     size = f"{network[1]}x{network[0]}"
+    part = ["--labels", "/truth/labels", "--every", "6"]
     words = [str(bag), data, "--split", "test", "--size", size, *COMMAND[:2], *part]
     assert main(["bag-to-dataset", *words]) == 0
-    words = [data, "--split", "test", *precise, "--out", str(tmp_path / "evaluated")]
-    assert main(["evaluate", checkpoint, *words]) == 0
-    theirs = json.loads(next((tmp_path / "evaluated").glob("*.json")).read_text())
     labelled = 5 * 91 * 160 * camera[0] // OWN[0] * camera[1] // OWN[1]  # as conftest labels them
-    assert mine["pixels"] == theirs["all"]["pixels"] == labelled
-    assert theirs["size"] == list(camera)
-    for name in ("miou", "accuracy", "mean_f1"):
-        assert mine[name] == pytest.approx(theirs["all"][name], abs=1e-6)
-    for name, iou in mine["iou"].items():
-        assert iou == pytest.approx(theirs["classes"][name]["iou"], abs=1e-6)
+    for seed in range(3):
+        folder = tmp_path / str(seed)
+        mine, theirs = both(bag, data, part, network, seed, folder)
+        assert mine["pixels"] == theirs["all"]["pixels"] == labelled
+        assert theirs["size"] == list(camera)
+        assert mine["accuracy"] == pytest.approx(theirs["all"]["accuracy"], abs=TIES / labelled)
+        apart = [abs(mine[name] - theirs["all"][name]) for name in ("miou", "accuracy", "mean_f1")]
+        apart += [abs(iou - theirs["classes"][name]["iou"]) for name, iou in mine["iou"].items()]
+        if max(apart) <= 1e-6:
+            return
+    pytest.fail(f"the figures are apart by {max(apart)}")
+
+
+def both(bag, data, part, network, seed, folder):
+    """What replay and evaluate say of a random model."""
+    torch.manual_seed(seed)
+    contract = InputContract(deliver_modalities("log_depth"), DELIVER, network)
+    folder.mkdir()
+    checkpoint = str(folder / "nano.safetensors")
+    save_checkpoint(checkpoint, build_model(Architecture("nano", num_classes=25)), contract)
+    precise = ["--device", "cpu", "--precision", "fp32"]
+    words = [str(bag), *COMMAND[:2], *part, *precise, "-o", str(folder / "replayed")]
+    assert main(["replay", checkpoint, *words]) == 0
+    words = [data, "--split", "test", *precise, "--out", str(folder / "evaluated")]
+    assert main(["evaluate", checkpoint, *words]) == 0
+    mine = json.loads((folder / "replayed" / "replay.json").read_text())["metrics"]
+    return mine, json.loads(next((folder / "evaluated").glob("*.json")).read_text())
