@@ -15,6 +15,7 @@ from memorysam_core.engines.check import refuse_wrong
 from memorysam_core.engines.compiler import require_compiler, sound_options
 from memorysam_core.engines.graphs import Graph, Modules, Run
 from memorysam_core.engines.replay import PREPARING, recorded
+from memorysam_core.engines.tracing import Undisturbed
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class OrEager:
 
     def __init__(self, run: Run, module: Run) -> None:
         self._run = run
-        self._module = module
+        self._module = Undisturbed(module)
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The results of either."""

@@ -17,6 +17,7 @@ from memorysam_core.engines.graphs import Graph, Run, Shapes, graphs_for
 from memorysam_core.engines.memory_use import give_back, memory_mb
 from memorysam_core.engines.prepared import Prepared
 from memorysam_core.engines.streams import for_preparing
+from memorysam_core.engines.tracing import Undisturbed
 from memorysam_core.model import Features
 
 log = logging.getLogger(__name__)
@@ -154,7 +155,7 @@ class Engine:
             return self._prepare(graph)
         if self.source.offers(graph) and graph not in self._failed:
             self.prepare_in_background([graph.frames])
-        return self._stand_in(graph)
+        return Undisturbed(self._stand_in(graph))
 
     def _prepare(self, graph: Graph) -> Run:
         device = self.source.shapes.device

@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from memorysam_ros.shared_files import shared_file
 
@@ -22,6 +23,7 @@ REMAPPED = {
 }
 """The node's inputs and the topics of a simulated drive."""
 _PATIENCE_S = 10.0
+_ENDS = (signal.SIGINT, signal.SIGTERM)
 
 
 class NodeEnded(RuntimeError):
@@ -57,15 +59,25 @@ def running_node(checkpoint: Path, log: Path) -> Iterator[NodeProcess]:
         words += ["-r", f"~/input/{name}:={topic}"]
     command = [sys.executable, "-m", "memorysam_core.cli", "node", str(checkpoint)]
     command += ["--params-file", str(shared_file("config/simulated.yaml")), "--ros-args"]
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            [*command, *words],
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    # A signal while the process is being started must not leave it behind unknown.
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in _ENDS}
     try:
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                [*command, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+    except BaseException:
+        _restore(before)
+        raise
+    try:
+        _restore(before)
+        for number in came:
+            signal.raise_signal(number)
         yield NodeProcess(process, log)
     finally:
         _end(process)
@@ -73,8 +85,7 @@ def running_node(checkpoint: Path, log: Path) -> Iterator[NodeProcess]:
 
 def _end(process: subprocess.Popen) -> None:
     # A second Ctrl-C must not interrupt this and leave the node behind.
-    ends = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in ends}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDS}
     try:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
@@ -84,5 +95,9 @@ def _end(process: subprocess.Popen) -> None:
             process.kill()
             process.wait()
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        _restore(before)
+
+
+def _restore(handlers: Mapping[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -145,6 +145,7 @@ def test_torchrun_trains_the_model_of_one_process(odd_tree, alone, tmp_path):
     assert_same_run(folder, alone)
 
 
+@pytest.mark.slow  # four processes in turn, each with all that Accelerate imports
 @pytest.mark.timeout(400)
 def test_shards_train_the_model_of_one_process(odd_tree, alone, tmp_path, repository):
     """FSDP as config/fsdp.yaml has it: validation, checkpoints and resuming need whole weights."""

@@ -21,6 +21,7 @@ from memorysam_core.engines import check
 from memorysam_core.engines.compiled import CACHE_VARIABLE, OrEager, cache_folder
 from memorysam_core.engines.export import export
 from memorysam_core.engines.replay import PREPARING
+from memorysam_core.engines.tracing import Undisturbed
 from memorysam_core.labels import numbered
 from memorysam_core.segmenter import Segmenter
 
@@ -61,6 +62,33 @@ def test_compiled_code_gives_way_while_another_thread_traces(
 
     with pytest.raises(RuntimeError, match="no such kernel"):
         OrEager(broken, module)(x)
+
+
+def test_the_model_runs_beside_another_threads_trace() -> None:
+    tracing, ended = threading.Event(), threading.Event()
+
+    class Slow(torch.nn.Module):
+        def forward(self, x):
+            tracing.set()
+            ended.wait(0.5)
+            return x
+
+    module, x = torch.nn.Sequential(torch.nn.Linear(3, 2)).eval(), torch.randn(4, 3)
+    expected = module(x)
+    thread = threading.Thread(target=torch.fx.symbolic_trace, args=(Slow(),))
+    thread.start()
+    assert tracing.wait(20)
+    with pytest.raises(NameError, match="not installed as a submodule"):
+        module(x)
+    assert torch.equal(Undisturbed(module)(x), expected)
+    ended.set()
+    thread.join()
+
+    def broken(x: torch.Tensor) -> torch.Tensor:
+        return unknown(x)  # noqa: F821
+
+    with pytest.raises(NameError, match="'unknown' is not defined"):
+        Undisturbed(broken)(x)
 
 
 def test_any_number_of_graphs_may_be_compiled_on_any_thread(

@@ -49,7 +49,7 @@ def graphs_of_two_frames(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 @pytest.mark.timeout(1500)  # a minute of compiling, on a machine that does nothing else
 @pytest.mark.usefixtures("graphs_of_two_frames")
-@pytest.mark.parametrize("kind", ["compiled", "aoti"])
+@pytest.mark.parametrize("kind", ["compiled", pytest.param("aoti", marks=pytest.mark.slow)])
 def test_labels_are_the_eager_engines(kind: str, tmp_path: Path) -> None:
     eager = Segmenter(SHIPPED, "cpu", "bf16", SIZE)
     if kind == "compiled":
