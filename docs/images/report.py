@@ -26,6 +26,7 @@ HEIGHT_PX = 1400
 
 def photograph(browser: Browser, width: int, dark: bool) -> Image.Image:
     """The top of the page in a window of this width."""
+    browser.call("Emulation.setScrollbarsHidden", hidden=True)
     browser.open((ROOT / "demo" / "report.html").as_uri(), width, dark)
     browser.call(
         "Emulation.setDeviceMetricsOverride", width=width, height=HEIGHT_PX,
