@@ -24,7 +24,7 @@ $(READY):
 	@touch $@
 
 test: $(READY) ## all tests but the slow ones (those: make test PYTEST_ARGS="-m slow")
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(READY) ## style, format and types
 	$(BIN)/ruff check
