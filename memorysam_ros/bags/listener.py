@@ -75,8 +75,8 @@ class Listener:
     def _on_labels(self, message: Image) -> None:
         self._heard_s = time.monotonic()
         on_the_bags_clock = self._node.get_parameter("use_sim_time").value
-        now_ns = int(self._node.get_clock().now().nanoseconds) if on_the_bags_clock else None
-        self._accountant.hear_labels(message, now_ns)
+        now_ns = int(self._node.get_clock().now().nanoseconds) if on_the_bags_clock else 0
+        self._accountant.hear_labels(message, now_ns or None)  # 0 until /clock has been heard
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         if self._silence_s() > 1.0:  # the bag is over: that all is silent then is no news
