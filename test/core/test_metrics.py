@@ -12,7 +12,7 @@ from sklearn import metrics as reference
 from memorysam_core.metrics import ConfusionMatrix, Scores
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(2, 30), st.integers(0, 400), st.floats(0, 0.9), st.integers(0, 2**31), st.booleans()
 )

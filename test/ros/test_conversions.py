@@ -381,7 +381,7 @@ def test_wrong_clouds_say_what_is_wrong(make, layout, changes, words):
         conversions.returns(sent.cloud(make, scan(layout), **changes))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.permutations(["x", "y", "z", "intensity", "ring", "t"]),
     st.integers(0, 9),
@@ -586,7 +586,7 @@ small = st.integers(0, 40)
 bag = bag_messages(sent.STORE)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from([*COLOUR, *DEPTH, "8UC3", "64FC4", "nonsense", ""]),
     small, small, small, st.binary(max_size=400), st.booleans(),
@@ -611,7 +611,7 @@ def test_any_image_is_read_or_refused(encoding, height, width, step, data, big):
             assert read(message).shape == shape
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.tuples(st.sampled_from("xyzi"), small, st.integers(0, 9), st.integers(0, 3))),
     small, small, small, small, st.binary(max_size=400), st.booleans(),
@@ -639,7 +639,7 @@ def test_any_cloud_is_read_or_refused(fields, height, width, step, row_step, dat
     assert np.isfinite(xyz).all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.binary(max_size=200),
     st.sampled_from(["jpeg", "png", "", "16UC1; compressedDepth png", "32FC1; compressedDepth"]),

@@ -141,6 +141,25 @@ STAGES = {
 """How to tell that the demo has come so far."""
 
 
+def test_a_signal_while_the_node_is_being_started_ends_it(tmp_path, checkpoint, monkeypatch):
+    started = []
+
+    def interrupted(*words, start=subprocess.Popen, **options):
+        started.append(start(*words, **options))
+        signal.raise_signal(signal.SIGINT)
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), running_node(checkpoint, tmp_path / "log"):
+            pytest.fail("it goes on")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert started[0].poll() is not None
+
+
 @pytest.mark.parametrize(
     ("stage", "number"),
     [("simulating", signal.SIGINT), ("starting", signal.SIGTERM), ("driving", signal.SIGINT)],

@@ -368,7 +368,7 @@ def replay(arrivals, make=Matcher, **changes):
     return out, seen, matcher
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(arrival, max_size=80))
 def test_each_camera_frame_goes_out_at_most_once_in_order_and_in_time(arrivals):
     sets, seen, matcher = replay(arrivals)
@@ -383,7 +383,7 @@ def test_each_camera_frame_goes_out_at_most_once_in_order_and_in_time(arrivals):
     assert counts["sets complete"] + counts["sets partial"] == len(sets)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(arrival, max_size=80))
 def test_readings_are_within_tolerance_and_the_nearest_of_those_that_arrived(arrivals):
     sets, seen, _ = replay(arrivals)
@@ -404,14 +404,14 @@ def test_readings_are_within_tolerance_and_the_nearest_of_those_that_arrived(arr
                 assert min(recent) > TOLERANCE
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(arrival, max_size=60))
 def test_a_required_sensor_is_in_every_set(arrivals):
     sets, _, _ = replay(arrivals, policy="required")
     assert all("lidar" in matched.readings for matched in sets)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(arrival, min_size=30, max_size=120), st.integers(1, 4), st.integers(1, 3))
 def test_memory_is_bounded_whatever_arrives(arrivals, depth, open_sets):
     _, _, matcher = replay(arrivals, queue_depth=depth, stream_depth=depth, max_open=open_sets)
@@ -424,7 +424,7 @@ class Hoarder(Matcher):
     def _forget(self, lead_ns: int) -> None: ...
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(arrival, max_size=80))
 def test_what_is_forgotten_after_a_set_was_of_no_use(arrivals):
     sets, _, matcher = replay(arrivals, queue_depth=100)
@@ -433,7 +433,7 @@ def test_what_is_forgotten_after_a_set_was_of_no_use(arrivals):
     assert matcher.queued <= hoarder.queued
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.floats(12, 31), st.floats(0, 0.06), st.floats(5, 25), st.floats(0, 0.08), st.integers(0, 99)
 )

@@ -31,7 +31,7 @@ def brute_force(logits: np.ndarray, labels: np.ndarray, confidence: float, share
     return sum(hard) / len(hard)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**31),
     st.floats(0, 1),

@@ -56,7 +56,7 @@ def test_projection_agrees_with_opencv(model, dtype):
     v=st.floats(0, 1, exclude_max=True),
     z=st.floats(0.1, 200),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_back_projection_is_the_inverse(model, u, v, z):
     camera = CAMERAS[model]
     uv = np.array([[u * camera.width, v * camera.height]])
@@ -72,7 +72,6 @@ def test_back_projection_is_the_inverse(model, u, v, z):
     st.lists(st.tuples(*[st.floats(-1e4, 1e4, width=32)] * 3), min_size=1, max_size=50),
     st.sampled_from(sorted(CAMERAS)),
 )
-@settings(deadline=None)
 def test_nothing_behind_the_camera_appears(points, model):
     points = np.array(points, np.float32)
     uv, inside = CAMERAS[model].project(points)

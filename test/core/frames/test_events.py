@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from memorysam_core.frames.camera import Camera
@@ -69,7 +69,6 @@ ROWS = st.lists(
 
 
 @given(ROWS, st.integers(-(10**18), 10**18), st.sampled_from([EventPolarity(), EventTimeSurface()]))
-@settings(deadline=None)
 def test_a_shift_in_time_changes_nothing(rows, shift, how):
     here = reading(rows)
     there = EventsReading(here.t_ns + shift, here.x, here.y, here.p, here.width, here.height)
@@ -78,7 +77,6 @@ def test_a_shift_in_time_changes_nothing(rows, shift, how):
 
 
 @given(ROWS)
-@settings(deadline=None)
 def test_frame_is_what_a_loop_over_the_events_draws(rows):
     expected = np.zeros((6, 8, 3), np.uint8)
     for age, x, y, p in sorted(rows, key=lambda row: -row[0]):  # stable: the stream's order

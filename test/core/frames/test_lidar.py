@@ -70,7 +70,7 @@ def test_point_index_names_the_point_of_each_pixel():
 
 
 @given(arrays.arrays(np.float32, (20, 3), elements=st.floats(-200, 200, width=32)), st.randoms())
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_order_of_the_points_does_not_matter(xyz, random):
     order = list(range(len(xyz)))
     random.shuffle(order)
@@ -84,7 +84,6 @@ def test_order_of_the_points_does_not_matter(xyz, random):
     st.integers(0, 63),
     st.integers(0, 47),
 )
-@settings(deadline=None)
 def test_nearest_return_wins(quarters, column, row):
     distances = [quarter / 4 for quarter in quarters]
     ray = CAMERA.rays()[row, column].astype(np.float64)
@@ -96,7 +95,7 @@ def test_nearest_return_wins(quarters, column, row):
 
 
 @given(arrays.arrays(np.float32, (30, 3), elements=st.floats(-100, 100, width=32)))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_nothing_behind_the_camera_is_drawn(xyz):
     xyz[:, 2] = -np.abs(xyz[:, 2])
     assert not drawn(xyz)[0].any()
