@@ -32,14 +32,14 @@ from memorysam_core.frames.arrays import divided, elsewhere, known, number, on_h
 from memorysam_core.frames.camera import Camera
 from memorysam_core.frames.sliding import slide
 
-_CLOSE_GAPS = (2.4, 3.0)
+_CLOSE_GAPS = (2.6, 3.0)
 """Height and width of the closing's window, in gaps between returns."""
 _REACH_GAPS = (0.3, 0.4)
 """How far a surface reaches past its last return, in gaps, vertically and horizontally."""
 _NEAREST_PLANE_M = 1.0
 """Planes that pass the camera at this distance or farther do not hide themselves."""
 _PARALLAX_PX = 3.0
-_RANGE_NOISE = 0.04
+_RANGE_NOISE = 0.03
 """Part of the distance within which two returns count as one surface."""
 _CELLS_PER_GAP = 5
 """Resolution of the grid on which the closing is computed."""
