@@ -251,6 +251,20 @@ class Rig:
         self.sent[sensor].append(stamp_ns)
         self.publishers[sensor].publish(message or message_at(sensor, stamp_ns))
 
+    def deliver(self, sensor: str, stamp_ns: int, message=None) -> None:
+        """Sends, and waits until the node has it: what is sent next arrives later.
+
+        Messages of two topics sent one after the other may be taken in either order.
+        """
+        self._wait_for_report()
+
+        def arrived() -> int:
+            return int(self.values(f"sensor {sensor}")["messages"])
+
+        before = arrived()
+        self.send(sensor, stamp_ns, message)
+        self.wait(lambda: arrived() > before, f"the node hearing the {sensor}")
+
     def send_info(self, info=None) -> None:
         self.info_publisher.publish(info or camera_info())
 

@@ -190,7 +190,7 @@ FROM_TF = {"lidar__camera_from_lidar": [0.0] * 7, "tf_timeout": 2.0}
 def label(rig, image_at: int, lidar_at: int) -> np.ndarray:
     """Labels of one image and a scan."""
     rig.clear()
-    rig.send("lidar", lidar_at)
+    rig.deliver("lidar", lidar_at)
     rig.send("image", image_at)
     rig.wait(rig.outputs, rig.seen)
     return label_ids(rig.outputs()[-1])
@@ -254,12 +254,12 @@ def test_depth_of_another_camera_is_placed_by_tf(rig, start, tf):
     camera = scene.CAMERA.resized(80, 48)
     infos = rig.node.create_publisher(CameraInfo, "/segment_node/input/depth_camera_info", 10)
     rig.wait(infos.get_subscription_count, "depth_camera_info")
-    infos.publish(scene.camera_info(camera=camera))
-    rig.count()
+    info = scene.camera_info(camera=camera)
+    rig.node.create_timer(0.05, lambda: infos.publish(info))  # as cameras do
     message = scene.message_at("depth", S)
     message.header.frame_id = "depth_camera"
     rig.clear()
-    rig.send("depth", S, message)
+    rig.deliver("depth", S, message)
     rig.send("image", S)
     rig.wait(rig.outputs, rig.seen)
     pose = scene.POSE.copy()

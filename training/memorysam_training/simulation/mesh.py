@@ -7,7 +7,10 @@ the surface as well, so that a brick is as large on a shed as on a tower.
 from __future__ import annotations
 
 import enum
+import functools
 import itertools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,7 +116,7 @@ def surface(
         np.asarray(triangles, np.uint32),
         np.full(count, label, np.uint8),
         np.full(count, material, np.uint8),
-        np.tile(np.float32(colour), (count, 1)),
+        np.full((count, 3), colour, np.float32),
         np.zeros(count, np.float32),
     )
 
@@ -121,20 +124,28 @@ def surface(
 def quads(corners: np.ndarray, label: int, material: int, colour: Colour = TINTED) -> Mesh:
     """Quadrilaterals ``(N, 4, 3)``, corners in turn; u runs along the first edge, v the second."""
     corners = np.asarray(corners, np.float64)
-    count = len(corners)
-    width = np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1)
-    height = np.linalg.norm(corners[:, 3] - corners[:, 0], axis=1)
-    zero = np.zeros(count)
-    uv = np.stack(
-        [np.stack([zero, width, width, zero], 1), np.stack([zero, zero, height, height], 1)], -1
-    )
-    start = (np.arange(count) * 4)[:, None, None]
-    triangles = (np.array([[0, 1, 2], [0, 2, 3]])[None] + start).reshape(-1, 3)
-    vertices = corners.reshape(-1, 3).astype(np.float32)
+    along, up = corners[:, 1] - corners[:, 0], corners[:, 3] - corners[:, 0]
+    uv = np.zeros((len(corners), 4, 2))
+    uv[:, 1:3, 0] = np.sqrt((along * along).sum(1))[:, None]
+    uv[:, 2:, 1] = np.sqrt((up * up).sum(1))[:, None]
+    vertices = corners.astype(np.float32)
+    triangles = _halves(len(corners))
     # Where corners meet, as at the poles of a blob, a triangle has no area: nothing can hit it.
-    a, b, c = (vertices[triangles[:, k]] for k in range(3))
-    solid = (a != b).any(1) & (b != c).any(1) & (c != a).any(1)
-    return surface(vertices, uv.reshape(-1, 2), triangles[solid], label, material, colour)
+    met = (vertices == vertices[:, (1, 2, 3, 0)]).all(2)
+    folded = (vertices[:, 0] == vertices[:, 2]).all(1)
+    if met.any() or folded.any():
+        empty = np.stack([met[:, 0] | met[:, 1] | folded, met[:, 2] | met[:, 3] | folded], 1)
+        triangles = triangles[~empty.reshape(-1)]
+    return surface(vertices.reshape(-1, 3), uv.reshape(-1, 2), triangles, label, material, colour)
+
+
+@functools.cache
+def _halves(count: int) -> np.ndarray:
+    """Corner numbers of the two triangles of each of ``count`` quadrilaterals, ``(2 count, 3)``."""
+    start = np.arange(0, 4 * count, 4, dtype=np.uint32)[:, None, None]
+    halves = (np.array([[0, 1, 2], [0, 2, 3]], np.uint32) + start).reshape(-1, 3)
+    halves.flags.writeable = False
+    return halves
 
 
 def loft(
@@ -166,18 +177,22 @@ def box(
     colour: Colour = TINTED,
 ) -> Mesh:
     """A box with edges along the axes; u is horizontal and v vertical on its sides."""
-    sx, sy, sz = (s / 2 for s in size)
-    x0, y0, z0 = centre[0] - sx, centre[1] - sy, centre[2] - sz
-    x1, y1, z1 = centre[0] + sx, centre[1] + sy, centre[2] + sz
-    faces = [
-        [(x0, y0, z0), (x1, y0, z0), (x1, y0, z1), (x0, y0, z1)],
-        [(x1, y1, z0), (x0, y1, z0), (x0, y1, z1), (x1, y1, z1)],
-        [(x1, y0, z0), (x1, y1, z0), (x1, y1, z1), (x1, y0, z1)],
-        [(x0, y1, z0), (x0, y0, z0), (x0, y0, z1), (x0, y1, z1)],
-        [(x0, y0, z1), (x1, y0, z1), (x1, y1, z1), (x0, y1, z1)],
-        [(x0, y1, z0), (x1, y1, z0), (x1, y0, z0), (x0, y0, z0)],
+    middle, half = np.array(centre, float), np.array(size, float) / 2
+    corners = np.where(_BOX == 1, middle + half, middle - half)
+    return quads(corners, label, material, colour)
+
+
+_BOX = np.array(
+    [
+        [(0, 0, 0), (1, 0, 0), (1, 0, 1), (0, 0, 1)],
+        [(1, 1, 0), (0, 1, 0), (0, 1, 1), (1, 1, 1)],
+        [(1, 0, 0), (1, 1, 0), (1, 1, 1), (1, 0, 1)],
+        [(0, 1, 0), (0, 0, 0), (0, 0, 1), (0, 1, 1)],
+        [(0, 0, 1), (1, 0, 1), (1, 1, 1), (0, 1, 1)],
+        [(0, 1, 0), (1, 1, 0), (1, 0, 0), (0, 0, 0)],
     ]
-    return quads(np.array(faces), label, material, colour)
+)
+"""The faces of a box, whose corners are at its lower (0) or upper (1) end along each axis."""
 
 
 def cylinder(
@@ -191,23 +206,35 @@ def cylinder(
 ) -> Mesh:
     """A (tapering) cylinder between two points, closed at both ends."""
     a, b = np.array(start, float), np.array(end, float)
-    axis = (b - a) / np.linalg.norm(b - a)
-    across = np.cross(axis, [1.0, 0, 0] if abs(axis[0]) < 0.9 else [0, 1.0, 0])
-    across /= np.linalg.norm(across)
-    other = np.cross(axis, across)
+    axis = b - a
+    axis /= math.sqrt(axis @ axis)
+    across = _cross(axis, (1.0, 0.0, 0.0) if abs(axis[0]) < 0.9 else (0.0, 1.0, 0.0))
+    across /= math.sqrt(across @ across)
+    cos, sin = _rim(sides)
+    rim = cos * across + sin * _cross(axis, across)
     low, high = radius if isinstance(radius, tuple) else (radius, radius)
-    turn = np.arange(sides + 1) * (2 * np.pi / sides)
-    rim = np.cos(turn)[:, None] * across + np.sin(turn)[:, None] * other
     ring_a, ring_b = a + low * rim, b + high * rim
-    side = np.stack([ring_a[:-1], ring_a[1:], ring_b[1:], ring_b[:-1]], 1)
-    cap = [
-        np.stack([ring[:-1], ring[1:], np.tile(c, (sides, 1)), np.tile(c, (sides, 1))], 1)
-        for ring, c in ((ring_a, a), (ring_b, b))
-    ]
-    body = quads(np.concatenate([side, *cap]), label, material, colour)
-    along = np.tile(np.repeat(np.arange(sides) * (2 * np.pi * low / sides), 4), 1)
-    body.uv[: sides * 4, 0] += along
+    corners = np.empty((3, sides, 4, 3))
+    side, *caps = corners
+    side[:, 0], side[:, 1], side[:, 2], side[:, 3] = ring_a[:-1], ring_a[1:], ring_b[1:], ring_b[:-1]
+    for cap, ring, centre in zip(caps, (ring_a, ring_b), (a, b), strict=True):
+        cap[:, 0], cap[:, 1], cap[:, 2:] = ring[:-1], ring[1:], centre
+    body = quads(corners.reshape(-1, 4, 3), label, material, colour)
+    body.uv[: sides * 4, 0] += np.arange(sides).repeat(4) * (2 * np.pi * low / sides)
     return body
+
+
+def _cross(a: Sequence[float], b: Sequence[float]) -> np.ndarray:
+    """Of two vectors; numpy's is made for many and takes thirty times as long."""
+    (ax, ay, az), (bx, by, bz) = a, b
+    return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+
+
+@functools.cache
+def _rim(sides: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines and sines ``(sides + 1, 1)`` once around."""
+    turn = np.arange(sides + 1)[:, None] * (2 * np.pi / sides)
+    return np.cos(turn), np.sin(turn)
 
 
 def blob(
@@ -221,25 +248,20 @@ def blob(
     bands: int = 7,
 ) -> Mesh:
     """A lumpy ellipsoid."""
-    around = bands * 2
-    polar = np.linspace(0, np.pi, bands + 1)
-    azimuth = np.linspace(0, 2 * np.pi, around + 1)
-    lumps = 1 + bumps * rng.standard_normal((bands + 1, around + 1)) * 0.6
+    lumps = 1 + bumps * rng.standard_normal((bands + 1, 2 * bands + 1)) * 0.6
     lumps[:, -1] = lumps[:, 0]
     lumps[0], lumps[-1] = lumps[0, 0], lumps[-1, 0]
-    grid = (
-        np.stack(
-            [
-                np.sin(polar)[:, None] * np.cos(azimuth),
-                np.sin(polar)[:, None] * np.sin(azimuth),
-                np.repeat(np.cos(polar)[:, None], around + 1, 1),
-            ],
-            -1,
-        )
-        * lumps[..., None]
-    )
-    grid = grid * np.array(radius) + np.array(centre)
+    grid = _sphere(bands) * lumps[..., None] * np.array(radius) + np.array(centre)
     corners = np.stack([grid[:-1, :-1], grid[:-1, 1:], grid[1:, 1:], grid[1:, :-1]], 2)
     mesh = quads(corners.reshape(-1, 4, 3), label, material, colour)
     mesh.uv[:] = mesh.vertices[:, :2] + mesh.vertices[:, 2:] * 0.7
     return mesh
+
+
+@functools.cache
+def _sphere(bands: int) -> np.ndarray:
+    """Points of the unit sphere by angle from the pole and around it, ``(bands + 1, 2 bands + 1, 3)``."""
+    polar = np.linspace(0, np.pi, bands + 1)[:, None]
+    azimuth = np.linspace(0, 2 * np.pi, 2 * bands + 1)
+    x, y = np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth)
+    return np.stack([x, y, np.cos(polar) + 0 * azimuth], -1)
