@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._dynamo import config as _config
 
 from memorysam_core.engines.check import refuse_wrong
 from memorysam_core.engines.compiler import require_compiler, sound_options
@@ -63,7 +63,7 @@ class Compiled:
         options |= sound_options(self.shapes)
         module = self._modules.of(graph)
         run = torch.compile(module, fullgraph=True, dynamic=False, options=options)
-        with PREPARING, torch.inference_mode(), _config.patch(_limits()):
+        with PREPARING, torch.inference_mode(), _many_graphs():
             # Of the same kind as the tensors to come, or the code is refused and compiled again.
             refuse_wrong(graph, run, module, self.shapes)
             if self._on_gpu:
@@ -97,12 +97,14 @@ class OrEager:
             return self._module(*inputs)
 
 
-def _limits() -> dict[str, Any]:
-    """Settings of the compiler; in newer releases of PyTorch they hold for one thread only."""
+def _many_graphs() -> AbstractContextManager[None]:
+    """Lets the compiler make them; in newer releases of PyTorch the limit is one thread's own."""
+    from torch._dynamo import config  # a second or two, which other engines start without
+
     renamed = {"recompile_limit": "cache_size_limit"}  # in 2.7
     renamed["accumulated_recompile_limit"] = "accumulated_cache_size_limit"
-    names = [new if hasattr(_config, new) else old for new, old in renamed.items()]
-    return {name: max(getattr(_config, name), MOST_GRAPHS) for name in names}
+    names = [new if hasattr(config, new) else old for new, old in renamed.items()]
+    return config.patch({name: max(getattr(config, name), MOST_GRAPHS) for name in names})
 
 
 def _keep_on_disk(folder: Path) -> None:

@@ -216,7 +216,8 @@ def cylinder(
     ring_a, ring_b = a + low * rim, b + high * rim
     corners = np.empty((3, sides, 4, 3))
     side, *caps = corners
-    side[:, 0], side[:, 1], side[:, 2], side[:, 3] = ring_a[:-1], ring_a[1:], ring_b[1:], ring_b[:-1]
+    for corner, ring in enumerate((ring_a[:-1], ring_a[1:], ring_b[1:], ring_b[:-1])):
+        side[:, corner] = ring
     for cap, ring, centre in zip(caps, (ring_a, ring_b), (a, b), strict=True):
         cap[:, 0], cap[:, 1], cap[:, 2:] = ring[:-1], ring[1:], centre
     body = quads(corners.reshape(-1, 4, 3), label, material, colour)
@@ -260,7 +261,7 @@ def blob(
 
 @functools.cache
 def _sphere(bands: int) -> np.ndarray:
-    """Points of the unit sphere by angle from the pole and around it, ``(bands + 1, 2 bands + 1, 3)``."""
+    """Points of the unit sphere from pole to pole and around, ``(bands + 1, 2 bands + 1, 3)``."""
     polar = np.linspace(0, np.pi, bands + 1)[:, None]
     azimuth = np.linspace(0, 2 * np.pi, 2 * bands + 1)
     x, y = np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth)
