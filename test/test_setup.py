@@ -64,7 +64,7 @@ def test_cpu_build_comes_first_and_anything_else_last(tmp_path: Path) -> None:
 def test_cpu_build_is_asked_for_once_where_it_is_found(tmp_path: Path) -> None:
     _, asked = setup(tmp_path, LACKS="torch sam2")
     assert [line.split()[-1].partition("==")[0] for line in asked] == [
-        "wheel", "torch", "./training", "sam2",
+        "pip", "wheel", "torch", "./training", "sam2",
     ]  # fmt: skip
     assert asked[-1].endswith("--no-deps --no-build-isolation sam2==1.1.0")
     assert not any("torchvision" in line for line in asked)
