@@ -45,11 +45,10 @@ def _pools(lamps: np.ndarray, point: np.ndarray, normal: np.ndarray) -> np.ndarr
     """Strength of the street lamps' light at points ``(3, N)``, ``(N,)``."""
     strength = np.zeros(point.shape[1], np.float32)
     for lamp in lamps:
-        away = lamp[:, None] - point
-        square = away[0] * away[0] + away[1] * away[1]
-        at = np.flatnonzero(square < _POOL_M**2)
-        away = away.take(at, 1)
-        square = square[at] + away[2] * away[2]
+        x, y = lamp[0] - point[0], lamp[1] - point[1]
+        at = np.flatnonzero(x * x + y * y < _POOL_M**2)
+        away = np.stack([x[at], y[at], lamp[2] - point[2][at]])
+        square = dot(away, away)
         inverse = 1 / np.sqrt(np.maximum(square, np.float32(0.01)))
         facing = np.clip(dot(away, normal.take(at, 1)) * inverse, 0, 1)
         cone = np.clip(away[2] * inverse + np.float32(0.1), 0, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from memorysam_training.simulation.conditions import Rgb, Weather
 from memorysam_training.simulation.lamps import COLOUR, halos, lamplight
@@ -32,9 +33,11 @@ def sky(direction: np.ndarray, weather: Weather, azimuth: float, t: float) -> np
     zenith, horizon = _rgb(weather.zenith), _rgb(weather.horizon)
     colour = horizon + (zenith - horizon) * up ** np.float32(0.55)
     sun = np.clip(dot(sun_direction(weather, azimuth), direction), 0, 1)
-    halo = 0.09 * sun**6 + 0.22 * sun**40 + 14 * (sun > 0.9993).astype(np.float32)
-    near = np.flatnonzero(sun > 0.88)  # elsewhere it is 0 in single precision, at much expense
-    halo[near] += 0.9 * sun[near] ** 900
+    wide = sun * sun * sun
+    halo = 0.09 * wide * wide
+    near = np.flatnonzero(sun > 0.8)  # elsewhere nothing of these is seen, at much expense
+    bright = sun[near]
+    halo[near] += 0.22 * bright**40 + 0.9 * bright**900 + 14 * (bright > 0.9993)
     colour += (1 - weather.cloudiness * 0.8) * halo * _rgb(weather.sun)
     if weather.cloudiness < 0.99:
         _clouds(colour, direction, sun, weather, t)
@@ -55,7 +58,7 @@ def _clouds(
     cover = smooth_sample(texture(1.9, 13), u, v) + fine
     cover = np.clip((cover + (weather.cloudiness - 0.88)) * 2.6, 0, 1) * np.clip(up * 9, 0, 1)
     shade = 0.72 + 0.28 * smooth_sample(texture(1.9, 13), u + 9, v + 5)
-    bright = 1.05 * _rgb(weather.horizon) + _rgb(weather.sun) * (0.16 + 0.25 * sun**4)
+    bright = 1.05 * _rgb(weather.horizon) + _rgb(weather.sun) * (0.16 + 0.25 * (sun * sun) ** 2)
     colour += 0.9 * cover * (bright * shade - colour)
 
 
@@ -95,10 +98,17 @@ def radiance(
     _put(skylight, missed, np.zeros(3))
     _air(hits, weather, out, skylight)
     if shape and weather.scatter * weather.lamps > 1e-3:
-        path = np.minimum(hits.distance, FOG_PATH_M)
-        glow = halos(snapshot, hits.origin[:, 0], hits.direction, path)
-        out += weather.scatter * weather.lamps * glow * COLOUR
+        out += weather.scatter * weather.lamps * _glow(snapshot, hits, shape) * COLOUR
     return Light(out, skylight)
+
+
+def _glow(snapshot: Snapshot, hits: Hits, shape: tuple[int, int]) -> np.ndarray:
+    """Of hazy air around lamps, ``(N,)``; soft enough to be seen by every fourth pixel."""
+    path = np.minimum(hits.distance, FOG_PATH_M).reshape(shape)[::2, ::2]
+    direction = hits.direction.reshape(3, *shape)[:, ::2, ::2]
+    glow = halos(snapshot, hits.origin[:, 0], direction.reshape(3, -1), path.ravel())
+    image = torch.from_numpy(glow.reshape(path.shape))[None, None]
+    return torch.nn.functional.interpolate(image, shape, mode="bilinear").numpy().ravel()
 
 
 def _rgb(values: Rgb) -> np.ndarray:
@@ -167,7 +177,8 @@ def _mirror(
     cosine = np.clip(-dot(normal, direction), 0, 1)
     bounced = direction + 2 * cosine * normal
     bounced /= np.sqrt(dot(bounced, bounced))
-    share = gloss + (1 - gloss) * (1 - cosine) ** 5
+    grazing = 1 - cosine
+    share = gloss + (1 - gloss) * grazing * (grazing * grazing) ** 2  # Schlick
     rough = np.where(wet > 0, np.minimum(wet * 1.1, 1), np.float32(0.8))
     share = np.minimum(np.where(water, share, rough * share), 1)
     traced = (water | (wet > 0.05)) & (share > 0.03) & (shape is not None)
