@@ -8,10 +8,13 @@ import torch
 from memorysam_core.bench.frame_by_frame import FrameByFrame
 from memorysam_training.attention import attention_for, written_out
 from memorysam_training.bench import training
+from memorysam_training.bench.live_memory import LiveMemory, step_bytes
+from memorysam_training.model import recompute_activations
 
 
 def test_quick_rows():
-    every = list(training.rows("cpu", quick=True))
+    *every, memory = training.rows("cpu", quick=True)
+    assert memory.unit == "GiB" and 0.05 < memory.value < 1
     precise, rounded = every[:3], every[3:]
     for rows, others in (
         (precise, ["frame by frame"]),
@@ -68,3 +71,26 @@ def test_written_out_attention_equals_the_fused_one():
         expected = torch.autograd.grad(fused.sum(), tensor, retain_graph=True)
         found = torch.autograd.grad(ours.sum(), tensor, retain_graph=True)
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+
+
+def test_shapes_alone_tell_what_a_step_needs():
+    def told(real: bool, recomputed: bool = False) -> int:
+        model = training._model("nano")
+        if recomputed:
+            recompute_activations(model)
+        return step_bytes(model, modalities=2, batch=1, side=64, real=real)
+
+    assert told(real=False) == pytest.approx(told(real=True), rel=0.01)
+    assert told(real=False, recomputed=True) < told(real=False)
+
+
+def test_live_memory_counts_what_is_alive():
+    with LiveMemory() as live:
+        first = torch.zeros(1000)  # 4000 bytes
+        again = first.view(10, 100)  # the same ones
+        second = first + 1
+        assert live.now == live.peak == 8000
+        del second
+        assert live.now == 4000
+        del first, again
+    assert (live.now, live.peak) == (0, 8000)

@@ -116,6 +116,17 @@ def test_validation_data_without_a_sensor_is_refused_at_once(tree, tmp_path, mon
         training.train(recipe(tree, tmp_path / "run"))
 
 
+def test_a_recipe_for_four_sensors_serves_with_some_of_them(tree, tmp_path, repository):
+    overrides = [
+        *SMALL, f"data.root={tree}", "data.cache=", "data.modalities=[image,lidar]",
+        f"run.folder={tmp_path / 'run'}", "optimiser.epochs=1", "run.validate_every=1",
+    ]  # fmt: skip
+    given = Recipe.load(repository / "config" / "train_sim_nano.yaml", overrides)
+    contract = session.setup(given).contract
+    assert contract.names == ("image", "lidar")
+    assert contract.modality("lidar").std == (0.05, 0.05, 0.05)
+
+
 @pytest.mark.parametrize(
     "name", ["deliver", "deliver_published", "mcubes", "mcubes_published", "sim_nano"]
 )

@@ -99,8 +99,9 @@ def setup(recipe: Recipe) -> Session:
     accelerator = make_accelerator(recipe)
     with accelerator.main_process_first():  # the first decodes the cache, the others find it
         train_data, val_data = open_data(recipe.data, "train"), open_data(recipe.data, "val")
-    modalities = normalised_as(
-        chosen(train_data.modalities, recipe.data.modalities), recipe.data.normalisation
+    # Normalised first: a recipe for four sensors also serves with some of them left out.
+    modalities = chosen(
+        normalised_as(train_data.modalities, recipe.data.normalisation), recipe.data.modalities
     )
     contract = InputContract(modalities, train_data.label_space, recipe.data.size)
     chosen(val_data.modalities, contract.names)

@@ -17,10 +17,13 @@ from memorysam_core.bench.row import Row
 from memorysam_core.checkpoint import build_model
 from memorysam_core.model import MemorySAM
 from memorysam_training.attention import attention_for
+from memorysam_training.bench.live_memory import step_bytes
 from memorysam_training.losses import ohem_cross_entropy
 from memorysam_training.model import recompute_activations
 
 MODALITIES = 4
+LARGE_STEP, QUICK_STEP = ("base_plus", 1024, 4), ("nano", 64, 1)
+"""Size of the model, edge of the images and batch of the step whose memory is told."""
 
 
 def rows(device: str, quick: bool) -> Iterator[Row]:
@@ -42,7 +45,8 @@ def rows(device: str, quick: bool) -> Iterator[Row]:
             yield Row(f"training, {name}", batch / seconds, "images/s", detail)
             yield Row(f"training against {name}", seconds / ours_s, "x", detail)
     if cuda:
-        yield from _memory(place, quick)
+        yield _memory(place, quick)
+    yield _memory_by_shapes(quick)
 
 
 def _steps(
@@ -76,9 +80,9 @@ def _steps(
     return steps
 
 
-def _memory(place: torch.device, quick: bool) -> Iterator[Row]:
+def _memory(place: torch.device, quick: bool) -> Row:
     """Peak memory of a step of the recipe for DELIVER."""
-    size, side, batch = ("nano", 64, 1) if quick else ("base_plus", 1024, 4)
+    size, side, batch = QUICK_STEP if quick else LARGE_STEP
     model = _model(size).to(place)
     recompute_activations(model)
     frames, labels = _batch(side, batch, place)
@@ -88,10 +92,24 @@ def _memory(place: torch.device, quick: bool) -> Iterator[Row]:
     full = F.interpolate(logits, (side, side), mode="bilinear", align_corners=False)
     ohem_cross_entropy(full, labels).backward()
     peak = torch.cuda.max_memory_allocated(place) / 2**30
-    detail = (
+    return Row("training, peak memory", peak, "GiB", _step_detail(size, side, batch))
+
+
+def _memory_by_shapes(quick: bool) -> Row:
+    """The same without a GPU, and with what AdamW keeps."""
+    size, side, batch = QUICK_STEP if quick else LARGE_STEP
+    model = _model(size)
+    moments = 2 * sum(weight.nbytes for weight in model.parameters())
+    recompute_activations(model)
+    peak = (step_bytes(model, MODALITIES, batch, side, real=False) + moments) / 2**30
+    detail = _step_detail(size, side, batch) + ", from the shapes of all tensors, with AdamW"
+    return Row("training, memory that a step needs", peak, "GiB", detail)
+
+
+def _step_detail(size: str, side: int, batch: int) -> str:
+    return (
         f"{size}, {MODALITIES} x {side} x {side}, batch {batch}, bfloat16, gradient checkpointing"
     )
-    yield Row("training, peak memory", peak, "GiB", detail)
 
 
 def _model(size: str) -> MemorySAM:
