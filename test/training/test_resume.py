@@ -160,7 +160,7 @@ def begun(tree, tmp_path_factory):
         ("model.memory_mask=constant", "model.memory_mask was confidence, now constant"),
         ("loss.prototypes=paper", "loss.prototypes was off, now paper"),
         ("augment.flip=0", r"augment.flip was 0.5, now 0.0"),
-        ("robustness.dropout=0", r"robustness.dropout was 0.5, now 0.0"),
+        ("robustness.dropout=0", r"robustness.dropout was 0.2, now 0.0"),
         ("optimiser.batch=4", "optimiser.batch was 2, now 4"),
         ("optimiser.average=0.9", "optimiser.average was 0.0, now 0.9"),
         ("run.seed=1", "run.seed was 0, now 1"),

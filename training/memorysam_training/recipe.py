@@ -183,7 +183,7 @@ class Augment:
 class Robustness:
     """Training for sensors that fail."""
 
-    dropout: float = 0.5
+    dropout: float = 0.2
     """Share of the steps that see a proper, non-empty subset of the modalities."""
     corruption: float = 0.0
     """Share of the frames that are noisy, shifted or partly black."""
