@@ -20,12 +20,6 @@ SIZE = (32, 64)
 NAMES = ("image", "depth", "event", "lidar")
 
 
-def compile_quickly(patch: pytest.MonkeyPatch) -> None:
-    """Code that is fast to compile and slow to run: not optimised, and without vectors."""
-    patch.setenv("TORCHINDUCTOR_DEBUG_COMPILE", "1")
-    patch.setenv("ATEN_CPU_CAPABILITY", "default")
-
-
 @pytest.fixture(scope="session")
 def small() -> Iterator[str]:
     """The name of a size with one block a stage, known while tests of this folder run."""

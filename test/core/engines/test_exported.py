@@ -21,8 +21,6 @@ from memorysam_core.engines.graphs import Graph
 from memorysam_core.engines.load import build_modules
 from memorysam_core.segmenter import Segmenter
 
-from .conftest import compile_quickly
-
 SUBSETS = (("image", "lidar"), ("depth", "event"))
 PACKAGE, ONNX = "robot.pt2", "robot.onnx"
 only = functools.partial(pytest.mark.parametrize, "exported", indirect=True)
@@ -43,7 +41,8 @@ def exported(
         pytest.importorskip("onnxscript")
     folder = tmp_path_factory.mktemp("exported")
     with pytest.MonkeyPatch.context() as patch:
-        compile_quickly(patch)
+        patch.setenv("TORCHINDUCTOR_DEBUG_COMPILE", "1")  # fast to compile, slow to run
+        patch.setenv("ATEN_CPU_CAPABILITY", "default")  # no vectors; test_compiled.py has them
         return export(
             load_checkpoint(checkpoint), folder / request.param, lengths=[2],
             device="cpu", precision="fp32",

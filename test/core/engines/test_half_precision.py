@@ -20,7 +20,7 @@ SIZE = (64, 96)
 AGREEMENT = 0.995
 GRAPHS = [Graph("encode", 2), Graph("sequence", 2)]
 FAST = choose_precision("auto", torch.device("cpu")) == "bf16"
-"""Elsewhere bf16 is emulated: slow, never chosen, and without the code that can go wrong."""
+"""Elsewhere bf16 is emulated, slowly, and used only where a user insists."""
 
 
 def street(seed: int) -> dict[str, np.ndarray]:

@@ -226,7 +226,7 @@ def cylinder(
 
 
 def _cross(a: Sequence[float], b: Sequence[float]) -> np.ndarray:
-    """Of two vectors; numpy's is made for many and takes thirty times as long."""
+    """Of two vectors; numpy's is made for many, and takes 14 times as long for one."""
     (ax, ay, az), (bx, by, bz) = a, b
     return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
 

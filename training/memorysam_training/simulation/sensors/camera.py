@@ -47,7 +47,7 @@ def photograph(
 
 
 def _noise(shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
-    """Of a normal distribution, float32. torch draws it eight times as fast as numpy."""
+    """Of a normal distribution, float32. torch draws it twice as fast as numpy."""
     generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
     return torch.randn(shape, generator=generator)
 
