@@ -7,7 +7,7 @@ import torch
 
 from memorysam_core.architecture import Architecture
 from memorysam_core.checkpoint import build_model
-from memorysam_training.muon import Muon
+from memorysam_training.muon import Muon, shared_out
 from memorysam_training.optimisers import make_optimisers
 from memorysam_training.recipe import Optimiser
 
@@ -80,6 +80,12 @@ def test_muon_moves_as_torchs_does_but_for_its_bf16() -> None:
         moved = (other - begun).norm()
         assert (one - other).norm() <= 0.01 * moved
     assert torch.equal(ours[3], start[3])
+
+
+def test_the_dearest_matrices_are_dealt_out_first() -> None:
+    shapes = [torch.Size(s) for s in ((8, 8), (512, 128), (8, 32), (128, 512), (64, 64))]
+    assert shared_out(shapes, 2) == [[1, 4, 0], [3, 2]]
+    assert shared_out(shapes[:1], 2) == [[0], []]
 
 
 def test_muon_refuses_what_is_no_matrix() -> None:

@@ -18,7 +18,7 @@ import yaml
 from accelerate.state import AcceleratorState, GradientState
 from sharded import worker as worker_of_shards
 from small_runs import losses, recipe, settings
-from two_processes import Net, train, worker
+from two_processes import Net, moved_by_muon, muon_worker, train, worker
 
 from memorysam_core.checkpoint import load_checkpoint
 from memorysam_training import train as training
@@ -57,6 +57,19 @@ def test_two_processes_equal_one(tmp_path, confidence):
     for step, row in enumerate(alone):
         # Each process holds its share times two, so that the mean over processes is the joint loss.
         torch.testing.assert_close((ohem[0][step] + ohem[1][step]) / 2, row[0])
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [[(12, 30), (30, 12), (12, 30), (16, 16), (12, 30)], [(9, 9)], [(1, 5)]],
+    ids=["uneven shares", "nothing for the second process", "no gradient"],
+)
+def test_processes_share_the_matrices_that_muon_moves(tmp_path, shapes):
+    mp.spawn(muon_worker, (free_port(), shapes, str(tmp_path)), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    for one, other, alone in zip(first, second, moved_by_muon(shapes), strict=True):
+        assert torch.equal(one, other)
+        torch.testing.assert_close(one, alone)
 
 
 ALIKE = [

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from memorysam_training.losses import ohem_cross_entropy
+from memorysam_training.muon import Muon
 from memorysam_training.prototypes import PrototypeMemory
 
 CLASSES, STEPS = 4, 3
@@ -56,10 +57,33 @@ def train(model, share: slice, confidence: float):
     return rows
 
 
-def worker(rank: int, port: int, confidence: float, out: str) -> None:
+def moved_by_muon(shapes) -> list[torch.Tensor]:
+    """After two steps with gradients that every process has; matrices of one row have none."""
+    generator = torch.Generator().manual_seed(2)
+    matrices = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
+    muon = Muon(matrices, lr=0.1)
+    for _ in range(2):
+        for matrix in (m for m in matrices if len(m) > 1):
+            matrix.grad = torch.randn(matrix.shape, generator=generator)
+        muon.step()
+    return [matrix.detach() for matrix in matrices]
+
+
+def muon_worker(rank: int, port: int, shapes, out: str) -> None:
+    join(rank, port)
+    torch.save(moved_by_muon(shapes), f"{out}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def join(rank: int, port: int) -> None:
+    """Makes this process one of two."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=2)
+
+
+def worker(rank: int, port: int, confidence: float, out: str) -> None:
+    join(rank, port)
     model = DistributedDataParallel(Net())
     rows = train(model, slice(2 * rank, 2 * rank + 2), confidence)
     torch.save(rows, f"{out}/{rank}.pt")

@@ -1,16 +1,18 @@
 """Muon: momentum whose update of each matrix is made orthogonal (K. Jordan et al., 2024).
 
 As ``torch.optim.Muon``, which works in bf16 on every device and one matrix after the other. Here a
-processor works in fp32, since many compute bf16 fifty times slower, and matrices of one shape are
-made orthogonal together.
+processor works in fp32, since many compute bf16 fifty times slower, matrices of one shape are made
+orthogonal together, and the processes of a distributed run share the matrices among them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from memorysam_training.processes import gathered, process_count, process_index
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic Newton-Schulz iteration, steepest at zero: singular values end at 0.7 to 1.2."""
@@ -46,21 +48,13 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            alike: dict[tuple, list[nn.Parameter]] = {}
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    alike.setdefault((parameter.shape, parameter.device), []).append(parameter)
-            for matrices in alike.values():
-                self._move(matrices, group)
+            parameters = [p for p in group["params"] if p.grad is not None]
+            momenta = [self._momentum(p, group["momentum"]) for p in parameters]
+            for parameter, update in zip(parameters, all_orthogonal(momenta), strict=True):
+                rows, columns = parameter.shape
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.add_(update, alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
         return loss
-
-    def _move(self, matrices: list[nn.Parameter], group: dict) -> None:
-        updates = orthogonal(torch.stack([self._momentum(p, group["momentum"]) for p in matrices]))
-        rows, columns = matrices[0].shape
-        rate = group["lr"] * max(1.0, rows / columns) ** 0.5
-        for parameter, update in zip(matrices, updates, strict=True):
-            parameter.mul_(1 - group["lr"] * group["weight_decay"])
-            parameter.add_(update, alpha=-rate)
 
     def _momentum(self, parameter: nn.Parameter, momentum: float) -> Tensor:
         gradient, state = parameter.grad, self.state[parameter]
@@ -68,6 +62,43 @@ class Muon(torch.optim.Optimizer):
             state["momentum_buffer"] = torch.zeros_like(gradient)
         buffer = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
         return torch.lerp(gradient, buffer, momentum)
+
+
+def all_orthogonal(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """Each matrix made orthogonal, in the order given.
+
+    A process makes its share of them and gets the others' from the other processes, so all end with
+    the same; the matrices have to be equal on all.
+    """
+    if not matrices:
+        return []
+    shares = shared_out([m.shape for m in matrices], process_count())
+    mine = shares[process_index()]
+    made = dict(zip(mine, _by_shape([matrices[i] for i in mine]), strict=True))
+    if len(shares) > 1:
+        order = [i for share in shares for i in share]
+        own = torch.cat([made[i].flatten() for i in mine]) if mine else matrices[0].new_zeros(0)
+        parts = gathered(own).split([matrices[i].numel() for i in order])
+        made = {i: part.view_as(matrices[i]) for i, part in zip(order, parts, strict=True)}
+    return [made[i] for i in range(len(matrices))]
+
+
+def shared_out(shapes: Sequence[torch.Size], shares: int) -> list[list[int]]:
+    """The places of ``shapes``, dealt out to so many shares, those that cost most first."""
+    costs = [min(shape) * shape.numel() for shape in shapes]
+    dear = sorted(range(len(shapes)), key=costs.__getitem__, reverse=True)
+    return [dear[first::shares] for first in range(shares)]
+
+
+def _by_shape(matrices: Sequence[Tensor]) -> list[Tensor]:
+    alike: dict[torch.Size, list[int]] = {}
+    for place, matrix in enumerate(matrices):
+        alike.setdefault(matrix.shape, []).append(place)
+    made: dict[int, Tensor] = {}
+    for places in alike.values():
+        together = orthogonal(torch.stack([matrices[place] for place in places]))
+        made.update(zip(places, together, strict=True))
+    return [made[place] for place in range(len(matrices))]
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

@@ -19,6 +19,11 @@ def process_count() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def process_index() -> int:
+    """The place of this process among them, from 0."""
+    return dist.get_rank() if process_count() > 1 else 0
+
+
 def reduced_sum(values: Tensor) -> Tensor:
     """The sum over processes, without gradient."""
     values = values.detach()
