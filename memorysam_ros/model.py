@@ -77,9 +77,3 @@ def facts_now(segmenter: SegmenterLike) -> dict[str, str]:
         facts["GPU memory (MB)"] = f"{used / 2**20:.0f}"
         facts["GPU memory, peak (MB)"] = f"{peak / 2**20:.0f}"
     return facts
-
-
-def free_device_memory() -> None:
-    """Gives back what nothing refers to any more, of all devices."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -22,11 +22,12 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 
+from memorysam_core.engines.memory_use import give_back
 from memorysam_ros import interop, ros_parameters
 from memorysam_ros.calibration import TfTransforms
 from memorysam_ros.dds import use_profile
 from memorysam_ros.log_bridge import LogBridge
-from memorysam_ros.model import Load, facts_now, free_device_memory, load_model
+from memorysam_ros.model import Load, facts_now, load_model
 from memorysam_ros.node_health import HealthReporter
 from memorysam_ros.node_topics import Publications
 from memorysam_ros.parameters import FROM_TF, Parameters, explain_unknown
@@ -214,7 +215,7 @@ class SegmentNode(LifecycleNode):
             self._pipeline.close()
             self._pipeline = None
         self._facts = {}
-        free_device_memory()
+        give_back()
 
     # Diagnostics and parameters
 

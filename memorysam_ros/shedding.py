@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TypeVar
 
-import torch
+from memorysam_core.engines.memory_use import give_back
 
 T = TypeVar("T")
 
@@ -34,8 +34,7 @@ class Shedding:
         or the same once more.
         """
         self._failures += 1
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        give_back()
         if self._failures < TOLERATED:
             return True
         spare = [name for name in names if name not in self._required]

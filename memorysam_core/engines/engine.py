@@ -193,12 +193,11 @@ class Engine:
 
 def _work_off(reference: weakref.ref[Engine]) -> None:
     """Prepares all that an engine asks for, as long as somebody else wants that engine."""
-    engine, device = reference(), None
+    engine = reference()
     while engine is not None:
-        device = engine.source.shapes.device
         more = engine._prepare_next()
         engine = None
         engine = reference() if more else None
-    if device is not None and reference() is None:
+    if reference() is None:
         gc.collect()
-        give_back(device)
+        give_back()

@@ -1,13 +1,18 @@
-"""How much memory there is in use."""
+"""How much memory there is in use, and giving back what is not."""
 
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import torch
 
 STATM = Path("/proc/self/statm")
+RECORDING = threading.Lock()
+"""Held while a run is recorded as a CUDA graph, by whichever thread: PyTorch takes memory that is
+given back meanwhile for an error.
+"""
 
 
 def memory_mb(device: torch.device) -> float:
@@ -16,7 +21,7 @@ def memory_mb(device: torch.device) -> float:
     NaN on a system without ``/proc``.
     """
     if device.type == "cuda":
-        give_back(device)
+        give_back()
         return torch.cuda.memory_reserved(device) / 2**20
     if not STATM.exists():
         return float("nan")
@@ -24,8 +29,10 @@ def memory_mb(device: torch.device) -> float:
     return resident_pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def give_back(device: torch.device) -> None:
-    """Gives memory of a CUDA device that nothing refers to back to the driver."""
-    if device.type == "cuda":
-        with torch.cuda.device(device):
+def give_back() -> None:
+    """Gives memory of CUDA devices that nothing refers to back to the driver; waits while anything
+    is recorded.
+    """
+    if torch.cuda.is_available():
+        with RECORDING:
             torch.cuda.empty_cache()

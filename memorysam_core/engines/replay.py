@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from memorysam_core.engines.memory_use import RECORDING
 from memorysam_core.engines.streams import stream_of
 
 log = logging.getLogger(__name__)
@@ -67,11 +68,12 @@ class Replay:
         # On a stream on which nothing ever runs: libraries have a workspace for each stream, and
         # what is replayed must not share one with what is prepared at the same time. Other threads
         # may allocate meanwhile: they draw frames and label sets.
-        with torch.cuda.graph(
+        graph = torch.cuda.graph(
             recording,
             pool=self._pool,
             stream=stream_of("recording", self._inputs[0].device),
             capture_error_mode="thread_local",
-        ):
+        )
+        with RECORDING, graph:
             outputs = self._run(*self._inputs)
         return recording, outputs

@@ -141,7 +141,7 @@ def test_a_closed_engine_is_gone_once_the_graph_in_work_is_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     freed = threading.Event()
-    monkeypatch.setattr(engine_module, "give_back", lambda device: freed.set())
+    monkeypatch.setattr(engine_module, "give_back", freed.set)
     source = FakeSource()
     source.gate.clear()
     gate, model = source.gate, weakref.ref(source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from memorysam_core.engines import aoti, onnx_files, placement, streams
 from memorysam_core.engines.engine import Engine
 from memorysam_core.engines.graphs import Graph, Shapes
+from memorysam_core.engines.memory_use import give_back
 from memorysam_core.engines.replay import PREPARING, Replay
 from memorysam_core.segmenter import Segmenter
 
@@ -61,7 +63,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cuda]:
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: fake.now)
     monkeypatch.setattr(torch.cuda, "default_stream", lambda device: fake.default)
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
-    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: fake.asked.append("memory given back"))
     yield fake
     streams.stream_of.cache_clear()
@@ -132,6 +134,31 @@ def test_nothing_runs_on_the_stream_of_recordings(
             Replay(run, (torch.zeros(2),), pool=None)
     assert len({*recorded_on}) == 1 and recorded_on[0] == ("stream 2 of cpu", "thread_local")
     assert ran_on == [preparing, preparing, "stream 2 of cpu"] * 2
+
+
+def test_memory_is_not_given_back_while_anything_is_recorded(
+    cuda: Cuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch takes that for an error, on whichever thread."""
+    other = threading.Thread(target=give_back)
+
+    @contextlib.contextmanager
+    def graph(recording, **options) -> Iterator[None]:
+        yield
+
+    def run(x: torch.Tensor) -> tuple[torch.Tensor]:
+        cuda.asked.append("run")
+        if cuda.asked.count("run") == 3:  # after the warm-ups
+            other.start()
+            other.join(0.2)
+            cuda.asked.append("recorded")
+        return (x,)
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    Replay(run, (torch.zeros(2),), pool=None)
+    other.join()
+    assert cuda.asked == ["run", "run", "run", "recorded", "memory given back"]
 
 
 def test_a_device_without_a_number_is_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
