@@ -27,7 +27,7 @@ def measure(view: View, weather: Weather, rng: np.random.Generator) -> np.ndarra
     measured = np.maximum(depth + sigma * noise, 0.1)
     chance = np.full(depth.shape, 0.004 + 0.02 * weather.rain, np.float32)
     chance[_edges(depth)] = 0.55
-    rows, columns = np.mgrid[: depth.shape[0], : depth.shape[1]]
+    rows, columns = np.ogrid[: depth.shape[0], : depth.shape[1]]
     shift = rng.integers(0, SIZE, 2)
     blotch = sample(texture(1.8, 18), columns * 1.3 + shift[0], rows * 1.3 + shift[1])
     material = view.hits.material.reshape(depth.shape)
