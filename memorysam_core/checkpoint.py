@@ -151,7 +151,10 @@ def save_checkpoint(
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         save_file(state, temporary, metadata=header.to_metadata())
+        temporary.chmod(mode)  # safetensors would let nobody but the owner read it
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

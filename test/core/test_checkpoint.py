@@ -57,6 +57,18 @@ def test_adapters_are_saved_and_come_back(tmp_path: Path) -> None:
     assert again.state_dict().keys() == model.state_dict().keys()
 
 
+def test_whoever_may_read_other_new_files_may_read_checkpoints(tmp_path: Path) -> None:
+    """A node need not run as the user that trained."""
+    plain = tmp_path / "plain"
+    before = os.umask(0o027)
+    try:
+        plain.touch()
+        path = save_checkpoint(tmp_path / "nano.safetensors", nano(), CONTRACT)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode == plain.stat().st_mode
+
+
 def test_half_precision_storage_halves_the_file(tmp_path: Path) -> None:
     full = save_checkpoint(tmp_path / "full.safetensors", nano(), CONTRACT)
     half = save_checkpoint(tmp_path / "half.safetensors", nano(), CONTRACT, torch.float16)

@@ -156,6 +156,8 @@ def test_torchrun_trains_the_model_of_one_process(odd_tree, alone, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("best mIoU on val") == 1
     assert_same_run(folder, alone)
+    told = load_checkpoint(folder / "checkpoints" / "last.safetensors").contract.provenance
+    assert told["machine"].endswith("; 2 processes")
 
 
 @pytest.mark.slow  # four processes in turn, each with all that Accelerate imports

@@ -13,7 +13,7 @@ from memorysam_training.simulation.frames import camera_frames
 from memorysam_training.simulation.rig import Rig
 
 SIZE = (448, 256)
-NAMES = {"img": "image", "depth": "depth", "event": "event", "lidar": "lidar"}
+NAMES = {"img": "image", "hha": "depth", "event": "event", "lidar": "lidar"}
 
 
 def test_bf16_labels_agree_with_fp32() -> None:

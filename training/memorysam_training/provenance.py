@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from memorysam_core.metrics import Scores
+from memorysam_training.processes import process_count
 from memorysam_training.recipe import Recipe
 
 
@@ -29,7 +30,12 @@ def provenance(recipe: Recipe, step: int, seconds: float, scores: Scores, comman
 
 
 def machine() -> str:
-    """The device in words."""
+    """The device in words, and how many processes train if there are several."""
+    count = process_count()
+    return _device() if count == 1 else f"{_device()}; {count} processes"
+
+
+def _device() -> str:
     if torch.cuda.is_available():
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
     cores = torch.get_num_threads()

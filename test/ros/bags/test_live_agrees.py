@@ -13,6 +13,7 @@ import pytest
 import rig
 import scene
 
+from memorysam_core.checkpoint import SHIPPED
 from memorysam_core.metrics import ConfusionMatrix
 from memorysam_ros import conversions
 from memorysam_ros.bags import Bag, BagWriter
@@ -116,7 +117,6 @@ def assert_same(live: np.ndarray, offline: np.ndarray) -> None:
     assert live.shape == offline.shape and (live != offline).sum() <= 2
 
 
-WEIGHTS = ROOT / "memorysam_core" / "weights" / "nano_sim.safetensors"
 SETS = 12
 
 
@@ -163,7 +163,7 @@ def test_the_shipped_weights_say_the_same_live_and_offline(tmp_path, distributio
         "/**:\n  ros__parameters:\n    matching: {deadline: 1.0, silent_after: 5.0}\n"
     )
     words = ["--params-file", parameters, "-o", tmp_path / "out"]
-    replay = start("replay", WEIGHTS, bag, *words)
+    replay = start("replay", SHIPPED, bag, *words)
     assert "12 of 12 sets labelled" in replay.communicate(timeout=200)[0]
     sets = [json.loads(line) for line in (tmp_path / "out" / "sets.jsonl").open()]
     assert sum(len(one["sensors"]) == 4 for one in sets) >= 10, sets
@@ -173,7 +173,7 @@ def test_the_shipped_weights_say_the_same_live_and_offline(tmp_path, distributio
 
     from_tf = {"lidar.camera_from_lidar": [0.0] * 7, "event.source": "packets"}
     given = {**PARAMETERS, **from_tf, "use_sim_time": True}
-    node = rig.NodeProcess(tmp_path, str(WEIGHTS), packages=distribution, **given)
+    node = rig.NodeProcess(tmp_path, str(SHIPPED), packages=distribution, **given)
     recorder = start("record", LABELS, "-o", tmp_path / "labels")
     try:
         recorder.stdout.readline()

@@ -65,9 +65,8 @@ def run(args: argparse.Namespace) -> int:
 
 def shipped_weights() -> Path:
     """The weights for simulated drives. Raises ValueError where they are not there."""
-    import memorysam_core
+    from memorysam_core.checkpoint import SHIPPED
 
-    path = Path(memorysam_core.__file__).parent / "weights" / "nano_sim.safetensors"
-    if not path.is_file():
-        raise ValueError(f"the shipped weights {path} are missing; give --checkpoint FILE")
-    return path
+    if not SHIPPED.is_file():
+        raise ValueError(f"the shipped weights {SHIPPED} are missing; give --checkpoint FILE")
+    return SHIPPED
