@@ -17,6 +17,19 @@ def test_a_street_lamp_lights_a_pool_of_ground_that_ends():
     np.testing.assert_allclose(both, 2 * strength)
 
 
+def test_how_many_points_are_near_a_lamp_changes_no_strength():
+    """Few are picked out; where most are near, all are worked out."""
+    rng = np.random.default_rng(0)
+    near = rng.uniform(-20, 20, (3, 50)).astype(np.float32)
+    far = rng.uniform(100, 200, (3, 200)).astype(np.float32)
+    normal = rng.standard_normal((3, 250)).astype(np.float32)
+    lights = np.float32([[0, 0, 6], [10, -4, 8]])
+    alone = lamps._pools(lights, near, normal[:, :50])
+    assert (alone > 0).any()
+    among_others = lamps._pools(lights, np.concatenate([near, far], 1), normal)
+    np.testing.assert_array_equal(among_others, np.concatenate([alone, np.zeros(200)]))
+
+
 def test_headlights_light_the_road_ahead_and_not_the_sky():
     point = np.float32([[15, -15, 15], [0, 0, 0], [0, 0, 8]])
     normal = np.float32([[0, 0, -1], [0, 0, 0], [1, 1, 0]])

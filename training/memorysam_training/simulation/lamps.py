@@ -47,7 +47,7 @@ def _pools(lamps: np.ndarray, point: np.ndarray, normal: np.ndarray) -> np.ndarr
     for lamp in lamps:
         x, y = lamp[0] - point[0], lamp[1] - point[1]
         near = x * x + y * y < _POOL_M**2
-        if 2 * np.count_nonzero(near) > len(near):  # then picking them takes longer than the others
+        if 2 * np.count_nonzero(near) > len(near):  # to pick them out would cost more than the rest
             strength += _pool(np.stack([x, y, lamp[2] - point[2]]), normal)
         else:
             at = np.flatnonzero(near)
