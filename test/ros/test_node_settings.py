@@ -112,7 +112,7 @@ def test_compressed_images_have_a_topic_of_their_own(rig, configure, sensor, how
             frames["depth"] = draw(CONTRACT.modality("depth"), reading, scene.CAMERA, SIZE).pixels
         np.testing.assert_array_equal(labels, FakeModel().segment(frames, (96, 160)).labels)
     finally:
-        rig.node.destroy_publisher(rig.publishers[sensor])
+        rig.destroy(rig.node.destroy_publisher, rig.publishers[sensor])
         rig.publishers[sensor] = raw
 
 

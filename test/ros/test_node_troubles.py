@@ -124,7 +124,7 @@ def test_publishers_of_incompatible_quality_are_named_once_while_they_are_there(
         for name in ("info_publisher", "lidar"):
             old = rig.publishers.pop(name, rig.info_publisher)
             new = rig.node.create_publisher(old.msg_type, old.topic_name, quality)
-            rig.node.destroy_publisher(old)
+            rig.destroy(rig.node.destroy_publisher, old)
             if name == "lidar":
                 rig.publishers[name] = new
             else:
@@ -231,7 +231,7 @@ def test_while_the_camera_is_silent_and_nobody_can_stand_in_it_is_an_error(rig, 
 
 def test_a_checkpoint_that_sees_images_only_serves_clouds_to_whoever_asks(rig, start):
     start(environment={"FAKE_MODALITIES": "image"})
-    rig.node.destroy_publisher(rig.publishers.pop("event"))
+    rig.destroy(rig.node.destroy_publisher, rig.publishers.pop("event"))
     rig.wait_for_node()
     rig.send_info()
     rig.drive({"image": ROBOT["image"]}, 4.0)  # so long that a sensor might be missed

@@ -33,7 +33,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(4 * 3600)
 def test_ten_thousand_sets(tmp_path: Path, checkpoint: Path) -> None:
     outputs = Outputs(ros_messages)
     order = ("lidar", "depth", "event", "image")
