@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from memorysam_core.bench.engine_steps import Step, measure
-from memorysam_core.bench.engines import CUDA_S, within
+from memorysam_core.bench.engines import CUDA_S, for_processor, within
 from memorysam_core.bench.row import Row
 from memorysam_core.bench.stages import WIDE
 
@@ -27,5 +27,5 @@ def rows(device: str, quick: bool) -> Iterator[Row]:
         if device != "cpu":
             yield from within(steps, Path(folder), device, CUDA_S)
             return
-        for step in steps:
+        for step in for_processor(steps):
             yield from measure(step, Path(folder), device)

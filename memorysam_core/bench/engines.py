@@ -20,10 +20,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
 from memorysam_core.bench.engine_steps import Step, measure
 from memorysam_core.bench.row import Row
 from memorysam_core.bench.stages import SQUARE, WIDE
 from memorysam_core.engines.compiled import CACHE_VARIABLE
+from memorysam_core.engines.placement import choose_precision
 
 CUDA_S = 570
 """Seconds that all steps together may take on a GPU."""
@@ -35,7 +38,7 @@ def rows(device: str, quick: bool) -> Iterator[Row]:
     """All rows of the area; three quarters of an hour on two cores, ten minutes on a GPU."""
     with tempfile.TemporaryDirectory() as folder:
         if device == "cpu":
-            for step in [QUICK] if quick else ON_CPU:
+            for step in [QUICK] if quick else for_processor(ON_CPU):
                 yield from measure(step, Path(folder), device)
         else:
             yield from within([QUICK] if quick else ON_GPU, Path(folder), device, CUDA_S)
@@ -47,7 +50,7 @@ QUICK = Step("nano", (32, 32), "fp32", EVERY, 1, 2, held=True, starts=STARTS)
 SMALL = (256, 448)
 ON_CPU = [
     Step("nano", SMALL, "bf16", ("compiled", "aoti"), held=True),
-    Step("nano", SMALL, "fp32", EVERY, starts=STARTS),
+    Step("nano", SMALL, "fp32", EVERY, held=True, starts=STARTS),
     Step("nano", SMALL, "fp16", ()),
     Step("nano", WIDE, "bf16", ("compiled", "aoti"), repeats=5),
     Step("nano", WIDE, "fp32", EVERY, repeats=5),
@@ -60,6 +63,18 @@ ON_GPU = [
     Step("base_plus", SQUARE, "bf16", (), repeats=20, held=True, starts=("eager", "compiled")),
     Step("base_plus", SQUARE, "bf16", ("aoti",), repeats=50, starts=("aoti",)),
 ]
+
+
+def for_processor(steps: list[Step]) -> list[Step]:
+    """With fp32 in place of bf16 where the processor only emulates that, and nothing twice."""
+    if choose_precision("auto", torch.device("cpu")) == "bf16":
+        return steps
+    asked = {(step.size, step.shape) for step in steps if step.precision == "fp32"}
+    return [
+        dataclasses.replace(step, precision="fp32") if step.precision == "bf16" else step
+        for step in steps
+        if step.precision != "bf16" or (step.size, step.shape) not in asked
+    ]
 
 
 def within(steps: list[Step], folder: Path, device: str, seconds: float) -> Iterator[Row]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from memorysam_core.bench import __main__ as runner
-from memorysam_core.bench import core, engine_steps, engines, sizes
+from memorysam_core.bench import core, engine_sizes, engine_steps, engines, sizes
 from memorysam_core.bench.breakdown import REST
 from memorysam_core.bench.engine_steps import Step
 from memorysam_core.bench.row import Row
@@ -132,6 +132,20 @@ def test_on_a_gpu_the_goals_are_measured_first() -> None:
     assert timed == {"eager", "compiled", "aoti"} and any(step.held for step in engines.ON_GPU)
     for step in [*engines.ON_GPU, *engines.ON_CPU]:
         assert Step.from_json(json.dumps(dataclasses.asdict(step))) == step
+
+
+@pytest.mark.parametrize("native", ["bf16", "fp32"])
+def test_bf16_is_measured_where_the_processor_has_it(
+    monkeypatch: pytest.MonkeyPatch, native: str
+) -> None:
+    monkeypatch.setattr(engines, "choose_precision", lambda *_: native)
+    for steps in (engines.ON_CPU, engine_sizes.LARGER):
+        chosen = engines.for_processor(steps)
+        assert (chosen == steps) == (native == "bf16")
+        assert {(s.size, s.shape) for s in chosen} == {(s.size, s.shape) for s in steps}
+        assert ("bf16" in {s.precision for s in chosen}) == (native == "bf16")
+        named = [str(step) for step in chosen]
+        assert sorted(set(named)) == sorted(named)
 
 
 def test_a_step_that_takes_too_long_is_broken_off_and_the_rest_left_out(
