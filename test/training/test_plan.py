@@ -37,6 +37,21 @@ def test_dropout_gives_every_subset_and_keeps_the_order():
     assert 150 < full < 250
 
 
+def test_a_weight_makes_a_sensor_be_left_out_more_often():
+    def share(weights, sensor="depth", length=3):
+        draws = [d for s in range(4000) for d in plan(dropout_weights=weights).step(s)]
+        draws = [d for d in draws if len(d.modalities) == length]
+        assert all(d.modalities == tuple(n for n in NAMES if n in d.modalities) for d in draws)
+        return sum(sensor not in d.modalities for d in draws) / len(draws)
+
+    assert share({}) == pytest.approx(1 / 4, abs=0.03)
+    assert share({"image": 1.0}) == pytest.approx(1 / 4, abs=0.03)
+    assert share({"depth": 3.0}) == pytest.approx(3 / 6, abs=0.03)
+    assert share({"depth": 3.0}, "lidar") == pytest.approx(1 / 6, abs=0.03)
+    # of two that are left out, depth is the first, or the second after one of the others
+    assert share({"depth": 3.0}, length=2) == pytest.approx(3 / 6 + 3 / 6 * 3 / 5, abs=0.03)
+
+
 def test_without_dropout_all_sensors_are_there():
     assert all(d.modalities == NAMES for s in range(50) for d in plan(dropout=0.0).step(s))
 

@@ -81,6 +81,8 @@ def test_what_does_not_fit_is_named(override, message):
         (["augment.early_share=0.5"], ["augment.early_size", "augment.early_share"]),
         (["augment.early_size=[64,64]"], ["augment.early_size", "augment.early_share"]),
         (["robustness.dropout=1.5"], ["robustness.dropout"]),
+        (["robustness.dropout_weights.depth=0"], ["robustness.dropout_weights.depth"]),
+        (["robustness.dropout_weights.depth=often"], ["robustness.dropout_weights.depth"]),
         (
             ["loss.prototypes=reference", "loss.prototype_distance=cosine"],
             ["loss.prototypes", "loss.prototype_distance"],

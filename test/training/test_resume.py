@@ -161,6 +161,7 @@ def begun(tree, tmp_path_factory):
         ("loss.prototypes=paper", "loss.prototypes was off, now paper"),
         ("augment.flip=0", r"augment.flip was 0.5, now 0.0"),
         ("robustness.dropout=0", r"robustness.dropout was 0.2, now 0.0"),
+        ("robustness.dropout_weights.depth=2", r"dropout_weights was \{\}, now \{'depth': 2\}"),
         ("optimiser.batch=4", "optimiser.batch was 2, now 4"),
         ("optimiser.average=0.9", "optimiser.average was 0.0, now 0.9"),
         ("run.seed=1", "run.seed was 0, now 1"),
@@ -174,6 +175,19 @@ def test_another_run_is_not_continued(tree, begun, change, told):
     changed = recipe(tree, begun, "optimiser.epochs=2", change)
     with pytest.raises(SettingsError, match=told):
         training.train(changed, resume=True)
+
+
+def test_a_run_of_a_version_without_a_setting_goes_on(tree, begun, tmp_path):
+    shutil.copytree(begun, tmp_path / "run")
+    path = tmp_path / "run" / "checkpoints" / "last.pt"
+    state = torch.load(path, weights_only=True)
+    del state["recipe"]["robustness"]["dropout_weights"]
+    torch.save(state, path)
+    options = tree, tmp_path / "run", "optimiser.epochs=2"
+    changed = recipe(*options, "robustness.dropout_weights.depth=2")
+    with pytest.raises(SettingsError, match="robustness.dropout_weights was"):
+        training.train(changed, resume=True)
+    assert training.train(recipe(*options), resume=True).complete
 
 
 def test_changed_samples_are_not_taken_for_the_same(tree, begun, tmp_path):

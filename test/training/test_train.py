@@ -116,6 +116,12 @@ def test_validation_data_without_a_sensor_is_refused_at_once(tree, tmp_path, mon
         training.train(recipe(tree, tmp_path / "run"))
 
 
+def test_a_weight_of_a_sensor_that_is_not_there_is_refused(tree, tmp_path):
+    weights = "robustness.dropout_weights.radar=2"
+    with pytest.raises(DataError, match="robustness.dropout_weights.radar: there is no such"):
+        training.train(recipe(tree, tmp_path / "run", weights))
+
+
 def test_a_recipe_for_four_sensors_serves_with_some_of_them(tree, tmp_path, repository):
     overrides = [
         *SMALL, f"data.root={tree}", "data.cache=", "data.modalities=[image,lidar]",

@@ -8,8 +8,8 @@ the number of processes does not change what a step sees.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 
@@ -34,6 +34,8 @@ class Plan:
     seed: int
     dropout: float
     """Share of the steps that see a proper subset of the modalities."""
+    dropout_weights: Mapping[str, float] = field(default_factory=dict)
+    """By modality, how likely it is to be left out there, against 1 of the others."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -52,7 +54,7 @@ class Plan:
         draws = []
         for i in range(self.batch):
             seed = _mixed(self.seed, step, i)
-            kept = random.Random(seed).sample(range(len(self.modalities)), length)
+            kept = self._kept(random.Random(seed), length)
             names = tuple(self.modalities[m] for m in sorted(kept))
             draws.append(Draw(order[(place * self.batch + i) % self.samples], names, seed))
         return draws
@@ -60,6 +62,16 @@ class Plan:
     def _order(self, epoch: int) -> list[int]:
         generator = torch.Generator().manual_seed(_mixed(self.seed, epoch, -1))
         return torch.randperm(self.samples, generator=generator).tolist()
+
+    def _kept(self, chance: random.Random, length: int) -> list[int]:
+        """Which ``length`` modalities a sample keeps."""
+        everything = range(len(self.modalities))
+        if not self.dropout_weights or length == len(everything):
+            return chance.sample(everything, length)
+        # As if the others were drawn in turn, each by its weight (Efraimidis and Spirakis, 2006).
+        weights = (self.dropout_weights.get(name, 1.0) for name in self.modalities)
+        keys = [chance.random() ** (1 / weight) for weight in weights]
+        return sorted(everything, key=keys.__getitem__)[:length]
 
     def _sequence_length(self, step: int) -> int:
         chance = random.Random(_mixed(self.seed, step, -2))

@@ -6,6 +6,7 @@ Defaults are those of our recipe; ``config/train_*.yaml`` hold the published one
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,6 +186,9 @@ class Robustness:
 
     dropout: float = 0.2
     """Share of the steps that see a proper, non-empty subset of the modalities."""
+    dropout_weights: dict[str, float] = field(default_factory=dict)
+    """By modality, how likely it is to be left out in those steps, against 1 of the others: more
+    for what the model must not go by alone."""
     corruption: float = 0.0
     """Share of the frames that are noisy, shifted or partly black."""
 
@@ -192,6 +196,12 @@ class Robustness:
         for name in ("dropout", "corruption"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingsError(f"robustness.{name} is {getattr(self, name)}; give 0 to 1")
+        for name, weight in self.dropout_weights.items():
+            if not isinstance(weight, int | float) or not 0 < weight < math.inf:
+                raise SettingsError(
+                    f"robustness.dropout_weights.{name} is {weight!r}; give a number above 0 (1 is "
+                    "the others' weight)"
+                )
 
 
 @dataclass(frozen=True)

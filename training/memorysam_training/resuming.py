@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from memorysam_training.recipe import Recipe
 from memorysam_training.session import Session
 from memorysam_training.settings import SettingsError
 
@@ -23,7 +24,8 @@ FREE = ("model.weights",)
 
 def refuse_another_run(session: Session, state: dict) -> None:
     """Raises SettingsError, naming what differs, if a stored state is not of this run."""
-    was = {**_fixed(state["recipe"]), **state["identity"]}
+    # A run of an earlier version had today's defaults for settings that it did not know.
+    was = {**_fixed(Recipe().to_dict()), **_fixed(state["recipe"]), **state["identity"]}
     now = {**_fixed(session.recipe.to_dict()), **session.identity}
     changed = [f"{key} was {was[key]}, now {now[key]}" for key in now if was[key] != now[key]]
     if changed:

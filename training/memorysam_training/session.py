@@ -21,7 +21,7 @@ from memorysam_core.model import MemorySAM
 from memorysam_core.trunk import Block
 from memorysam_training.average import WeightAverage
 from memorysam_training.data.loading import open_data
-from memorysam_training.data.modalities import chosen, normalised_as
+from memorysam_training.data.modalities import chosen, normalised_as, refuse_others
 from memorysam_training.data.samples import DataSet
 from memorysam_training.model import make_model, recompute_activations
 from memorysam_training.optimisers import Optimisers, make_optimisers
@@ -105,6 +105,9 @@ def setup(recipe: Recipe) -> Session:
     )
     contract = InputContract(modalities, train_data.label_space, recipe.data.size)
     chosen(val_data.modalities, contract.names)
+    refuse_others(
+        "robustness.dropout_weights", recipe.robustness.dropout_weights, train_data.modalities
+    )
 
     torch.manual_seed(recipe.run.seed)
     model = make_model(recipe.model, len(contract.label_space))
@@ -122,6 +125,7 @@ def setup(recipe: Recipe) -> Session:
         modalities=contract.names,
         seed=recipe.run.seed,
         dropout=recipe.robustness.dropout,
+        dropout_weights=recipe.robustness.dropout_weights,
     )
     plain = accelerator.unwrap_model(model)
     return Session(

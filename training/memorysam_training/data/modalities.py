@@ -16,7 +16,7 @@ def drawn_as(modalities: Sequence[Modality], given: Mapping[str, Mapping]) -> tu
     Parameters without a ``name`` change those of the representation that a modality has. Raises
     DataError for a modality that is not there, and for what its sensor cannot be drawn as.
     """
-    _refuse_others("representations", given, modalities)
+    refuse_others("data.representations", given, modalities)
     return tuple(_drawn_as(m, given[m.name]) if m.name in given else m for m in modalities)
 
 
@@ -28,7 +28,7 @@ def normalised_as(
     Raises DataError for a modality that is not there, for another key than ``mean`` and ``std``,
     and for values that are not one number or three, or no deviations.
     """
-    _refuse_others("normalisation", given, modalities)
+    refuse_others("data.normalisation", given, modalities)
     return tuple(_normalised(m, given[m.name]) if m.name in given else m for m in modalities)
 
 
@@ -43,13 +43,12 @@ def chosen(modalities: Sequence[Modality], names: Sequence[str]) -> tuple[Modali
     return tuple(known[name] for name in names) or tuple(modalities)
 
 
-def _refuse_others(setting: str, given: Mapping, modalities: Sequence[Modality]) -> None:
+def refuse_others(setting: str, given: Mapping, modalities: Sequence[Modality]) -> None:
+    """Raises DataError for a modality that is not there, naming the setting that has it."""
     known = [m.name for m in modalities]
     for name in given:
         if name not in known:
-            raise DataError(
-                f"data.{setting}.{name}: there is no such modality, but {', '.join(known)}"
-            )
+            raise DataError(f"{setting}.{name}: there is no such modality, but {', '.join(known)}")
 
 
 def _normalised(modality: Modality, given: Mapping) -> Modality:
