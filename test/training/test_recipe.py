@@ -36,6 +36,13 @@ def test_round_trip_through_plain_values():
     assert settings.build(Recipe, recipe.to_dict()) == recipe
 
 
+def test_off_is_a_word_not_a_truth_value(tmp_path):
+    given = tmp_path / "recipe.yaml"
+    given.write_text("loss:\n  prototypes: off\n")
+    assert Recipe.load(given).loss.prototypes == "off"
+    assert Recipe.load(None, ["loss.prototypes=off"]).loss.prototypes == "off"
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -70,6 +70,8 @@ def _fit(hint: Any, value: Any, path: str) -> Any:
             raise SettingsError(f"{path} is {value!r}; give a mapping of its settings")
         return build(hint, value, path + ".")  # type: ignore[arg-type]
     if get_origin(hint) is Literal:
+        if value is False and "off" in get_args(hint):
+            return "off"  # YAML 1.1 reads it as the opposite of true
         if value not in get_args(hint):
             known = ", ".join(map(str, get_args(hint)))
             raise SettingsError(f"{path} is {value!r}; accepted are {known}")
