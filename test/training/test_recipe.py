@@ -96,6 +96,7 @@ def test_what_does_not_fit_is_named(override, message):
         ),
         (["loss.iou_weight=1"], ["loss.iou_weight", "model.memory_mask"]),
         (["optimiser.muon_rate=-1"], ["optimiser.muon_rate"]),
+        (["optimiser.muon_decay=-1"], ["optimiser.muon_decay"]),
         (["run.validate_every=900"], ["run.validate_every", "optimiser.epochs"]),
     ],
 )

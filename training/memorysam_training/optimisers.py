@@ -64,7 +64,7 @@ def make_optimisers(model: nn.Module, settings: Optimiser) -> Optimisers:
     adamw = torch.optim.AdamW(groups, lr=settings.learning_rate)
     if not matrices:
         return Optimisers((adamw,), (settings.learning_rate,))
-    muon = Muon(matrices.values(), settings.muon_rate, settings.weight_decay)
+    muon = Muon(matrices.values(), settings.muon_rate, settings.muon_decay)
     return Optimisers((adamw, muon), (settings.learning_rate, settings.muon_rate))
 
 

@@ -212,8 +212,11 @@ class Optimiser:
     """Of AdamW, for the whole ``batch``."""
     muon_rate: float = 0.0
     """Learning rate of Muon, which then moves the linear maps (0.02 is usual); 0: AdamW for all."""
+    muon_decay: float = 0.01
+    """Weight decay of Muon: its matrices amplify nothing by more than 1 / ``muon_decay``. Where no
+    norm follows, as on the way into memory and out of it, a long run needs that bound."""
     weight_decay: float = 0.01
-    """Of all but one-dimensional parameters."""
+    """Of what AdamW moves, but for one-dimensional parameters."""
     batch: int = 16
     """Samples of one step, over all processes and accumulated gradients."""
     batch_per_process: int = 4
@@ -238,8 +241,9 @@ class Optimiser:
                 f"optimiser.batch is {self.batch}, not a multiple of optimiser.batch_per_process, "
                 f"{self.batch_per_process}"
             )
-        if self.muon_rate < 0:
-            raise SettingsError(f"optimiser.muon_rate is {self.muon_rate:g}; give 0 or more")
+        for name in ("muon_rate", "muon_decay", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise SettingsError(f"optimiser.{name} is {getattr(self, name):g}; give 0 or more")
         if not 0 <= self.average < 1:
             raise SettingsError(f"optimiser.average is {self.average}; give 0 to below 1")
 
