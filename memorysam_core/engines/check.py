@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from memorysam_core.engines.graphs import Graph, Run, Shapes
+from memorysam_core.engines.graphs import Graph, Modules, Run, Shapes
 
 TRIES = 3
 """Inputs that are tried. Rounding may tip the choice of a mask to remember, and then all that comes
@@ -39,6 +39,16 @@ def refuse_wrong(graph: Graph, made: Run, model: Run, shapes: Shapes) -> None:
             f"what was made of {graph} computes something else than the model (relative difference "
             f"{told}); use engine eager, another precision or another release of PyTorch"
         )
+
+
+@torch.inference_mode()
+def stays_finite(modules: Modules, frames: int) -> bool:
+    """Whether frames of noise, one of each sensor, come through in the arithmetic of the model."""
+    pixels, _ = modules.shapes.noise(Graph("encode", frames))
+    which = torch.arange(frames, device=modules.shapes.device)
+    features = modules.of(Graph("encode", frames))(pixels, which)
+    _, _, finite = modules.of(Graph("sequence", frames))(*features)
+    return bool(finite)
 
 
 def same_labels(made: Tensor, model: Tensor, dtype: torch.dtype) -> float:

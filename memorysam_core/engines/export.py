@@ -12,7 +12,7 @@ import torch
 from memorysam_core.checkpoint import Checkpoint, Header, digest
 from memorysam_core.contract import InputContract
 from memorysam_core.engines import aoti, onnx_files
-from memorysam_core.engines.check import AGREEMENT, refuse_wrong, same_labels
+from memorysam_core.engines.check import AGREEMENT, refuse_wrong, same_labels, stays_finite
 from memorysam_core.engines.eager import Eager
 from memorysam_core.engines.engine import Engine
 from memorysam_core.engines.graphs import Graph, Modules, Run, graphs_for
@@ -58,8 +58,8 @@ def export(
             that rounding decides; that of :data:`AGREEMENT` where None.
 
     Raises:
-        ValueError: for arguments that do not go together, or if what was made computes something
-            else than the checkpoint; nothing is left of it then.
+        ValueError: for arguments that do not go together, for weights that overflow in fp16, or if
+            what was made computes something else than the checkpoint; nothing is left of it then.
     """
     form = _form(out, form)
     placed = torch.device("cpu") if form == "onnx" else choose_device(device)
@@ -70,6 +70,8 @@ def export(
         Header(checkpoint.architecture, contract), checkpoint.state, checkpoint.path
     )
     model, modules = build_modules(checkpoint, placed, precision, contract.size)
+    if precision == "fp16" and not stays_finite(modules, len(contract.modalities)):
+        raise ValueError("these weights overflow in fp16; give precision bf16 or fp32")
     source = checkpoint.path
     made_for = MadeFor(
         format=aoti.FORMAT if form == "aoti" else onnx_files.FORMAT,

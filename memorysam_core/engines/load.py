@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from memorysam_core.adapters import merge_adapters
 from memorysam_core.checkpoint import Checkpoint, digest, load_checkpoint
 from memorysam_core.contract import InputContract, check_size
 from memorysam_core.engines import aoti, onnx_files
+from memorysam_core.engines.check import stays_finite
 from memorysam_core.engines.compiled import Compiled
 from memorysam_core.engines.eager import Eager
 from memorysam_core.engines.engine import Engine
@@ -26,6 +28,8 @@ from memorysam_core.engines.placement import (
     choose_precision,
 )
 from memorysam_core.model import MemorySAM
+
+log = logging.getLogger(__name__)
 
 EngineName = Literal["auto", "eager", "compiled"]
 EXPORTED = (".pt2", ".onnx")
@@ -93,12 +97,24 @@ def _load_checkpoint(
     precision: str,
     size: tuple[int, int] | None,
 ) -> Loaded:
-    contract, precision = checkpoint.contract, choose_precision(precision, device)
+    contract, chosen = checkpoint.contract, choose_precision(precision, device)
     size = size or contract.size
-    model, modules = build_modules(checkpoint, device, precision, size)
+    model, modules = build_modules(checkpoint, device, chosen, size)
+    if (
+        precision == "auto"
+        and chosen == "fp16"
+        and not stays_finite(modules, len(contract.modalities))
+    ):
+        log.warning(
+            "these weights overflow in fp16, and %s computes no bf16: precision auto is fp32, "
+            "which takes longer",
+            device,
+        )
+        chosen = "fp32"
+        model, modules = build_modules(checkpoint, device, chosen, size)
     eager = Eager(modules)
     made = Engine(Compiled(modules), eager.make) if engine == "compiled" else Engine(eager)
-    return Loaded(made, contract, size, precision, device, checkpoint.path, model)
+    return Loaded(made, contract, size, chosen, device, checkpoint.path, model)
 
 
 def _load_exported(

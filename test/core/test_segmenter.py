@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ import torch
 import torch.nn.functional as F
 
 from memorysam_core.architecture import Architecture
-from memorysam_core.checkpoint import build_model, save_checkpoint
+from memorysam_core.checkpoint import build_model, load_checkpoint, save_checkpoint
 from memorysam_core.contract import InputContract, Modality, deliver_modalities
+from memorysam_core.engines import load
 from memorysam_core.labels import numbered
 from memorysam_core.representations import Rendered
 from memorysam_core.segmenter import Segmenter, choose_device, choose_precision
@@ -153,6 +155,24 @@ def test_output_that_is_not_finite_is_an_error(checkpoint: Path) -> None:
     segmenter.model.no_mem_embed.data.fill_(float("inf"))
     with pytest.raises(ValueError, match="not finite in fp32 for image, event"):
         segmenter.segment(frames("event", "image"))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e6])
+def test_auto_is_fp32_where_fp16_overflows(
+    checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    scale: float,
+) -> None:
+    monkeypatch.setattr(
+        load, "choose_precision", lambda precision, _: "fp16" if precision == "auto" else precision
+    )
+    large = load_checkpoint(checkpoint)
+    large.state["no_mem_embed"].mul_(0).add_(scale)
+    assert Segmenter(large, "cpu").precision == ("fp16" if scale == 1 else "fp32")
+    assert ("these weights overflow in fp16" in caplog.text) == (scale != 1)
+    with pytest.raises(ValueError, match="not finite in fp16") if scale != 1 else nullcontext():
+        Segmenter(large, "cpu", "fp16").segment(frames("image", "depth"))
 
 
 def test_device_and_precision_are_checked() -> None:

@@ -51,7 +51,7 @@ def test_muon_moves_all_directions_of_a_matrix_alike() -> None:
     torch.manual_seed(0)
     layer = torch.nn.Linear(16, 16, bias=False)
     before = layer.weight.detach().clone()
-    optimisers = make_optimisers(layer, Optimiser(muon_rate=0.1, weight_decay=0.0))
+    optimisers = make_optimisers(layer, Optimiser(muon_rate=0.1, muon_decay=0.0))
     # a gradient whose directions differ in strength by a factor of ten
     left, _, right = torch.linalg.svd(torch.randn(16, 16))
     layer.weight.grad = left @ torch.diag(torch.linspace(0.1, 1, 16)) @ right

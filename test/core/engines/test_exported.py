@@ -181,6 +181,14 @@ def test_the_command_refuses(
     assert message in capsys.readouterr().err
 
 
+def test_weights_that_overflow_in_fp16_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    large = load_checkpoint(checkpoint)
+    large.state["no_mem_embed"].fill_(1e6)
+    with pytest.raises(ValueError, match="overflow in fp16; give precision bf16 or fp32"):
+        export(large, tmp_path / ONNX, precision="fp16", device="cpu")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_fewer_modalities_and_another_size(checkpoint: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
