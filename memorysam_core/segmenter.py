@@ -77,7 +77,8 @@ class Segmenter:
             checkpoint: a file, or one that is loaded already; or what ``memorysam export`` made of
                 one (``.pt2``, ``.onnx``), which fixes device, precision and size.
             device: ``auto`` is CUDA where there is one, else the CPU.
-            precision: ``auto`` is bf16 where the device computes it fast, else fp32.
+            precision: ``auto`` is bf16 where the device computes it fast; else, on a GPU, fp16
+                where the weights do not overflow in it; else fp32.
             size: height and width that the model runs at, multiples of 32; the checkpoint's own
                 where None.
             engine: for a checkpoint, ``eager`` (``auto`` is that too) or ``compiled``, which makes

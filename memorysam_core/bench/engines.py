@@ -51,7 +51,6 @@ SMALL = (256, 448)
 ON_CPU = [
     Step("nano", SMALL, "bf16", ("compiled", "aoti"), held=True),
     Step("nano", SMALL, "fp32", EVERY, held=True, starts=STARTS),
-    Step("nano", SMALL, "fp16", ()),
     Step("nano", WIDE, "bf16", ("compiled", "aoti"), repeats=5),
     Step("nano", WIDE, "fp32", EVERY, repeats=5),
 ]

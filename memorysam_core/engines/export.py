@@ -71,7 +71,8 @@ def export(
     )
     model, modules = build_modules(checkpoint, placed, precision, contract.size)
     if precision == "fp16" and not stays_finite(modules, len(contract.modalities)):
-        raise ValueError("these weights overflow in fp16; give precision bf16 or fp32")
+        others = "fp32" if form == "onnx" else "bf16 or fp32"
+        raise ValueError(f"these weights overflow in fp16; give precision {others}")
     source = checkpoint.path
     made_for = MadeFor(
         format=aoti.FORMAT if form == "aoti" else onnx_files.FORMAT,

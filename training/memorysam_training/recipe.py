@@ -213,8 +213,9 @@ class Optimiser:
     muon_rate: float = 0.0
     """Learning rate of Muon, which then moves the linear maps (0.02 is usual); 0: AdamW for all."""
     muon_decay: float = 0.01
-    """Weight decay of Muon: its matrices amplify nothing by more than 1 / ``muon_decay``. Where no
-    norm follows, as on the way into memory and out of it, a long run needs that bound."""
+    """Weight decay of Muon: in the long run it keeps what a matrix amplifies to about 1 /
+    ``muon_decay``, times sqrt(rows / columns) if it has more rows than columns. Where no norm
+    follows, as on the way into memory and out of it, a long run needs that bound."""
     weight_decay: float = 0.01
     """Of what AdamW moves, but for one-dimensional parameters."""
     batch: int = 16

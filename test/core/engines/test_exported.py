@@ -181,11 +181,14 @@ def test_the_command_refuses(
     assert message in capsys.readouterr().err
 
 
-def test_weights_that_overflow_in_fp16_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "others"), [(PACKAGE, "bf16 or fp32"), (ONNX, "fp32")])
+def test_weights_that_overflow_in_fp16_are_refused(
+    checkpoint: Path, tmp_path: Path, name: str, others: str
+) -> None:
     large = load_checkpoint(checkpoint)
     large.state["no_mem_embed"].fill_(1e6)
-    with pytest.raises(ValueError, match="overflow in fp16; give precision bf16 or fp32"):
-        export(large, tmp_path / ONNX, precision="fp16", device="cpu")
+    with pytest.raises(ValueError, match=f"overflow in fp16; give precision {others}$"):
+        export(large, tmp_path / name, precision="fp16", device="cpu")
     assert list(tmp_path.iterdir()) == []
 
 
