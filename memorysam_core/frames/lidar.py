@@ -101,12 +101,15 @@ def draw_lidar(view: PointsInView, how: LidarRange) -> tuple[Tensor, Tensor]:
     frame.index_copy_(0, pixel, level[:, None].expand(-1, 3))
     frame = frame[:pixels].view(height, width, 3)
     if how.densify_px:
-        frame = _densified(frame, how.densify_px)
+        frame = densified(frame, how.densify_px)
     return frame, point_index.view(height, width)
 
 
-def _densified(frame: Tensor, radius: int) -> Tensor:
-    """Empty pixels take the nearest return within ``radius`` pixels each way; others stay."""
+def densified(frame: Tensor, radius: int) -> Tensor:
+    """Empty pixels of a frame, uint8 ``(H, W, 3)``, take the nearest return around them.
+
+    Around is within ``radius`` pixels each way. Pixels that have a return keep it.
+    """
     level = frame[..., 0]
     nearness = (256 - level.float()).masked_fill_(level == 0, 0)
     widest = functional.max_pool2d(nearness[None, None], 2 * radius + 1, 1, radius)[0, 0]

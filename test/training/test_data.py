@@ -13,7 +13,13 @@ from memorysam_core.contract import deliver_modalities
 from memorysam_core.labels import DELIVER
 from memorysam_core.representations import EventTimeSurface, LidarRange, LogDepth
 from memorysam_training.data.deliver import Deliver
-from memorysam_training.data.loading import Reading, loader, open_data, sequential
+from memorysam_training.data.loading import (
+    Reading,
+    loader,
+    open_data,
+    pixels_of_classes,
+    sequential,
+)
 from memorysam_training.data.mcubes import MCubeS
 from memorysam_training.data.modalities import chosen, normalised_as
 from memorysam_training.data.samples import DataError
@@ -202,6 +208,38 @@ def test_representations_of_a_recipe(tree):
     ):
         with pytest.raises(DataError, match=message):
             open_data(Data(root=str(tree), representations=wrong), "train")
+
+
+def test_lidar_pictures_are_densified_when_they_are_read(tree):
+    """They hold single returns, and a checkpoint may want them dense, as the node draws them."""
+    path = first_file(tree, "lidar", "lidar")
+    single = np.zeros((64, 96, 3), np.uint8)
+    single[10, 20], single[10, 24], single[40, 0] = 30, 12, 99
+    Image.fromarray(single).save(path)
+    sparse = open_data(Data(root=str(tree)), "train").read(0, NAMES).frames["lidar"]
+    np.testing.assert_array_equal(sparse.permute(1, 2, 0).numpy(), single)
+    given = {"lidar": {"densify_px": 2}}
+    dataset = open_data(Data(root=str(tree), representations=given), "train")
+    assert dataset.modalities[3].representation == LidarRange(densify_px=2)
+    dense = dataset.read(0, NAMES).frames["lidar"]
+    assert dense.dtype == torch.uint8 and dense.is_contiguous()
+    assert (dense[0] == dense[1]).all() and (dense[0] == dense[2]).all()
+    assert dense[0, 10, 18:27].tolist() == [30, 30, 30, 30, 12, 12, 12, 12, 12][:9]
+    assert (dense[0] > 0).sum() == 5 * 9 + 5 * 3
+    assert dense[0, 38:43, :3].unique().tolist() == [99]
+
+
+def test_pixels_of_classes_are_counted(tree):
+    dataset = Deliver(tree, "train")
+    labels = [dataset.read(i, ()).labels for i in range(4)]
+    every = torch.stack(labels)[torch.stack(labels) != 255]
+    expected = torch.bincount(every.long(), minlength=25)
+    assert pixels_of_classes(dataset).tolist() == expected.tolist()
+    two = torch.stack([labels[0], labels[2]])
+    expected = torch.bincount(two[two != 255].long(), minlength=25)
+    assert pixels_of_classes(dataset, most=2).tolist() == expected.tolist()
+    first_file(tree, "semantic", "semantic").write_text("broken")
+    assert pixels_of_classes(dataset).sum() == (torch.stack(labels[1:]) != 255).sum()
 
 
 def test_normalisation_of_a_recipe():

@@ -11,24 +11,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memorysam_core.labels import IGNORE
-from memorysam_training.losses import iou_error, ohem_cross_entropy
+from memorysam_training.losses import class_weights, iou_error, ohem_cross_entropy
 
 
-def brute_force(logits: np.ndarray, labels: np.ndarray, confidence: float, share: float) -> float:
+def brute_force(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    confidence: float,
+    share: float,
+    class_weights: tuple[float, ...] = (1, 1, 1, 1, 1),
+) -> float:
     """Pixel by pixel in float64."""
     losses = []
     for b, y, x in np.ndindex(labels.shape):
         if labels[b, y, x] == 255:
             continue
         row = logits[b, :, y, x].astype(np.float64)
-        losses.append(math.log(np.exp(row - row.max()).sum()) + row.max() - row[labels[b, y, x]])
+        true = labels[b, y, x]
+        loss = math.log(np.exp(row - row.max()).sum()) + row.max() - row[true]
+        losses.append((loss, class_weights[true]))
     if not losses:
         return 0.0
-    hard = [loss for loss in losses if loss > -math.log(confidence)]
+    hard = [pair for pair in losses if pair[0] > -math.log(confidence)]
     least = max(1, int(len(losses) * share))
     if len(hard) < least:
         hard = sorted(losses, reverse=True)[:least]
-    return sum(hard) / len(hard)
+    return sum(loss * weight for loss, weight in hard) / sum(weight for _, weight in hard)
 
 
 @settings(max_examples=60)
@@ -37,18 +45,23 @@ def brute_force(logits: np.ndarray, labels: np.ndarray, confidence: float, share
     st.floats(0, 1),
     st.floats(0, 12),
     st.sampled_from([0.7, 0.3, 1e-4]),
+    st.sampled_from([None, (1, 1, 1, 1, 1), (0.2, 3, 1, 0.5, 8)]),
 )
-def test_equals_brute_force(seed, ignored, sharpness, confidence):
+def test_equals_brute_force(seed, ignored, sharpness, confidence, weights):
     """Sharp, right logits leave few hard pixels, so both branches are met."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 5, (2, 6, 7))
     logits = rng.normal(size=(2, 5, 6, 7)).astype(np.float32)
     logits += sharpness * (np.arange(5)[None, :, None, None] == labels[:, None])
     labels[rng.random(labels.shape) < ignored] = 255
-    ours = ohem_cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels), confidence)
-    assert ours.item() == pytest.approx(
-        brute_force(logits, labels, confidence, 1 / 16), rel=1e-4, abs=1e-6
+    ours = ohem_cross_entropy(
+        torch.from_numpy(logits),
+        torch.from_numpy(labels),
+        confidence,
+        class_weights=weights and torch.tensor(weights),
     )
+    theirs = brute_force(logits, labels, confidence, 1 / 16, weights or (1,) * 5)
+    assert ours.item() == pytest.approx(theirs, rel=1e-4, abs=1e-6)
 
 
 def test_gradient_reaches_only_the_chosen_pixels():
@@ -69,6 +82,24 @@ def test_equal_losses_on_the_edge_share_the_rest():
     assert loss.item() == pytest.approx(math.log1p(math.exp(-5)), rel=1e-5)
     loss.backward()
     assert logits.grad[0, 0].unique().numel() == 1
+
+
+def test_weights_of_classes_are_those_of_torch_where_all_pixels_are_hard():
+    logits, labels = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4))
+    weights = torch.tensor([0.5, 1.0, 4.0])
+    ours = ohem_cross_entropy(logits, labels, confidence=0.9999, class_weights=weights)
+    torch.testing.assert_close(ours, torch.nn.functional.cross_entropy(logits, labels, weights))
+
+
+def test_class_weights_by_hand():
+    pixels = torch.tensor([900, 100, 0])
+    assert class_weights(pixels, 0.0).tolist() == pytest.approx([1, 1, 1])
+    root = class_weights(pixels, 0.5)  # the last counts as if it had one pixel
+    assert (root[1] / root[0]).item() == pytest.approx(3)
+    assert (root[2] / root[1]).item() == pytest.approx(10)
+    assert (root * torch.tensor([900, 100, 1])).sum().item() == pytest.approx(1001)
+    even = class_weights(torch.tensor([10, 30, 60]), 1.0)
+    assert (even * torch.tensor([10, 30, 60])).tolist() == pytest.approx([100 / 3] * 3)
 
 
 def test_a_batch_without_labels_is_zero_not_nan():

@@ -91,6 +91,10 @@ def test_what_does_not_fit_is_named(override, message):
         (["robustness.dropout_weights.depth=0"], ["robustness.dropout_weights.depth"]),
         (["robustness.dropout_weights.depth=often"], ["robustness.dropout_weights.depth"]),
         (
+            ["loss.balance=1.5"],
+            ["loss.balance is 1.5; give 0 to 1"],
+        ),
+        (
             ["loss.prototypes=reference", "loss.prototype_distance=cosine"],
             ["loss.prototypes", "loss.prototype_distance"],
         ),

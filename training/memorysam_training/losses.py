@@ -18,6 +18,7 @@ def ohem_cross_entropy(
     confidence: float = 0.7,
     least_share: float = 1 / 16,
     ignore: int = IGNORE,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """Mean cross-entropy of the hard pixels, a scalar.
 
@@ -29,6 +30,8 @@ def ohem_cross_entropy(
     Args:
         logits: ``(B, C, H, W)``.
         labels: class ids, integer ``(B, H, W)``; ``ignore`` is left out.
+        class_weights: ``(C,)``, how much a pixel of each class counts in the mean, in that of
+            torch's cross-entropy, too; which pixels are hard is theirs alone. None: all alike.
 
     Without any labelled pixel the loss is 0, with zero gradients.
     """
@@ -39,11 +42,16 @@ def ohem_cross_entropy(
     valid_count, hard_count = counts.tolist()
     if not valid_count:
         return (loss * 0).sum()
-    least = int(valid_count * least_share)
-    if hard_count >= max(least, 1):
-        total = (loss * hard).sum()
-        return total * (process_count() / hard_count)
-    return _mean_of_largest(loss[valid], max(least, 1))
+    least = max(int(valid_count * least_share), 1)
+    weight = None
+    if class_weights is not None:
+        weight = class_weights.to(loss)[labels.long().masked_fill(~valid, 0)]
+    if hard_count < least:
+        return _mean_of_largest(loss[valid], weight if weight is None else weight[valid], least)
+    if weight is None:
+        return (loss * hard).sum() * (process_count() / hard_count)
+    weight = weight * hard
+    return (loss * weight).sum() * (process_count() / reduced_sum(weight.sum()))
 
 
 def iou_error(predicted: Tensor, logits: Tensor, labels: Tensor, ignore: int = IGNORE) -> Tensor:
@@ -67,12 +75,31 @@ def iou_error(predicted: Tensor, logits: Tensor, labels: Tensor, ignore: int = I
     return errors.sum() / ((present > 0).sum() * len(predicted)).clamp(min=1)
 
 
-def _mean_of_largest(losses: Tensor, count: int) -> Tensor:
+def class_weights(pixels: Tensor, power: float) -> Tensor:
+    """How much a pixel of each class counts: its class's share to the power ``-power``.
+
+    Args:
+        pixels: of each class, ``(C,)``; a class without any counts as one with a single pixel.
+        power: 0 to 1; with 0 all pixels count alike, with 1 all classes.
+
+    Returns:
+        float32 ``(C,)``, of mean 1 over the pixels.
+    """
+    pixels = pixels.double().clamp(min=1)
+    share = pixels / pixels.sum()
+    weights = share**-power
+    return (weights / (weights * share).sum()).float()
+
+
+def _mean_of_largest(losses: Tensor, weights: Tensor | None, count: int) -> Tensor:
     """Mean of the ``count`` largest of all processes; those on the edge share what is left."""
     candidates = losses.detach().topk(min(count, losses.numel())).values
     edge = gathered(candidates).topk(count).values[-1]
     above, tied = losses > edge, losses == edge
     above_count, tied_count = reduced_sum(torch.stack([above.sum(), tied.sum()])).tolist()
     share = (count - above_count) / tied_count
-    total = losses[above].sum() + share * losses[tied].sum()
-    return total * (process_count() / count)
+    if weights is None:
+        total = losses[above].sum() + share * losses[tied].sum()
+        return total * (process_count() / count)
+    weights = weights * (above + share * tied)
+    return (losses * weights).sum() * (process_count() / reduced_sum(weights.sum()))

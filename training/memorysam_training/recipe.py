@@ -123,6 +123,9 @@ class Loss:
     """Pixels whose true class is less probable than this are hard."""
     ohem_least_share: float = 0.0625
     """At least this share of the labelled pixels counts."""
+    balance: float = 0.0
+    """A pixel counts by the share of its class in the training labels to the power of minus this:
+    0, all pixels alike; 1, all classes alike. The mean over classes asks for something between."""
     prototypes: Literal["off", "paper", "reference"] = "off"
     """The Semantic Prototype Memory Module: none, as in the paper, or as in the released code."""
     prototype_weight: float = 1.0
@@ -137,6 +140,8 @@ class Loss:
                 f"loss.ohem_confidence is {self.ohem_confidence} and loss.ohem_least_share "
                 f"{self.ohem_least_share}; give fractions of 1"
             )
+        if not 0 <= self.balance <= 1:
+            raise SettingsError(f"loss.balance is {self.balance:g}; give 0 to 1")
         if self.prototypes == "reference" and self.prototype_distance != "squared":
             raise SettingsError(
                 "loss.prototypes reference has the squared distance only; "

@@ -13,6 +13,7 @@ from accelerate.utils import (
     DistributedType,
     GradientAccumulationPlugin,
 )
+from torch import Tensor
 from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
 
 from memorysam_core.contract import InputContract
@@ -20,9 +21,10 @@ from memorysam_core.engines.placement import choose_precision
 from memorysam_core.model import MemorySAM
 from memorysam_core.trunk import Block
 from memorysam_training.average import WeightAverage
-from memorysam_training.data.loading import open_data
+from memorysam_training.data.loading import open_data, pixels_of_classes
 from memorysam_training.data.modalities import chosen, normalised_as, refuse_others
 from memorysam_training.data.samples import DataSet
+from memorysam_training.losses import class_weights
 from memorysam_training.model import make_model, recompute_activations
 from memorysam_training.optimisers import Optimisers, make_optimisers
 from memorysam_training.plan import MicroBatches, Plan
@@ -67,6 +69,8 @@ class Session:
     model: torch.nn.Module
     optimisers: Optimisers
     prototypes: PrototypeMemory | None
+    class_weights: Tensor | None
+    """How much a pixel of each class counts in the loss; None for all alike."""
     average: WeightAverage | None
     progress: Progress = field(default_factory=Progress)
 
@@ -141,6 +145,7 @@ def setup(recipe: Recipe) -> Session:
         model=model,
         optimisers=Optimisers(tuple(parts), optimisers.rates),
         prototypes=_prototypes(recipe, plain, accelerator.device),
+        class_weights=_class_weights(recipe, train_data, accelerator.device),
         average=WeightAverage(plain, optimiser_recipe.average)
         if optimiser_recipe.average
         else None,
@@ -230,3 +235,9 @@ def _prototypes(recipe: Recipe, model: MemorySAM, device: torch.device) -> Proto
         recipe.loss.prototype_momentum,
         recipe.loss.prototype_distance,
     ).to(device)
+
+
+def _class_weights(recipe: Recipe, data: DataSet, device: torch.device) -> Tensor | None:
+    if not recipe.loss.balance:
+        return None
+    return class_weights(pixels_of_classes(data), recipe.loss.balance).to(device)

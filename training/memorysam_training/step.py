@@ -59,7 +59,13 @@ def loss_terms(session: Session, output: Output, labels: Tensor) -> dict[str, Te
     recipe = session.recipe.loss
     logits = F.interpolate(output.logits, labels.shape[1:], mode="bilinear", align_corners=False)
     terms = {
-        "ohem": ohem_cross_entropy(logits, labels, recipe.ohem_confidence, recipe.ohem_least_share)
+        "ohem": ohem_cross_entropy(
+            logits,
+            labels,
+            recipe.ohem_confidence,
+            recipe.ohem_least_share,
+            class_weights=session.class_weights,
+        )
     }
     total = terms["ohem"]
     if session.prototypes is not None:

@@ -114,6 +114,14 @@ def _data(args: argparse.Namespace, contract: InputContract) -> Data:
         size=contract.size,
     )
     if args.kind != "bags":
-        return data
+        return dataclasses.replace(data, representations=_made_of_pictures(contract, data))
     wanted = tuple(filter(None, args.modalities.split(",")))
     return dataclasses.replace(data, modalities=wanted or contract.names, representations=drawn)
+
+
+def _made_of_pictures(contract: InputContract, data: Data) -> dict[str, dict]:
+    """What is done to pictures when they are read: the checkpoint's density of LiDAR frames."""
+    if "lidar" not in contract.names or not (Path(data.root) / "lidar").is_dir():
+        return {}
+    density = getattr(contract.modality("lidar").representation, "densify_px", 0)
+    return {"lidar": {"densify_px": density}} if density else {}

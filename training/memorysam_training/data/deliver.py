@@ -13,7 +13,9 @@ import torch
 from torch.nn import functional as F
 
 from memorysam_core.contract import InputContract, Modality, deliver_modalities
+from memorysam_core.frames.lidar import densified
 from memorysam_core.labels import DELIVER, IGNORE, LabelSpace
+from memorysam_core.representations import LidarRange
 from memorysam_training.data.modalities import drawn_as
 from memorysam_training.data.samples import (
     DataError,
@@ -36,7 +38,8 @@ class Deliver:
     """One split of the data set; all weathers and all corner cases unless told otherwise.
 
     The pictures are taken as they are; ``representations`` tells of those that were drawn with
-    other parameters than DELIVER's.
+    other parameters than DELIVER's. Only ``densify_px`` is done here: LiDAR pictures hold single
+    returns, from which frames of any density are made.
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class Deliver:
             m for m in deliver_modalities(depth) if (self.root / self._folders[m.name][0]).is_dir()
         )
         self.modalities: tuple[Modality, ...] = drawn_as(there, representations or {})
+        lidar = next((m.representation for m in self.modalities if m.name == "lidar"), None)
+        self._densify_px = lidar.densify_px if isinstance(lidar, LidarRange) else 0
 
     def __len__(self) -> int:
         return len(self._files)
@@ -87,6 +92,9 @@ class Deliver:
             if name == "event" and frame.shape[1:] != size:  # the corner case eventlowres
                 frames[name] = F.interpolate(frame[None], tuple(size), mode="nearest-exact")[0]
             require_size(self._path(index, *self._folders[name]), frames[name].shape[1:], size)
+        if "lidar" in frames and self._densify_px:
+            single = frames["lidar"].permute(1, 2, 0)
+            frames["lidar"] = densified(single, self._densify_px).permute(2, 0, 1).contiguous()
         return Sample(frames, labels, str(self._files[index]).removesuffix("_rgb_front.png"))
 
     def groups(self, index: int) -> dict[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from memorysam_core.contract import deliver_modalities
@@ -19,6 +20,9 @@ from memorysam_training.data.modalities import drawn_as
 from memorysam_training.data.samples import DataError, DataSet, Sample
 from memorysam_training.plan import Draw, MicroBatches
 from memorysam_training.recipe import Data
+
+COUNTED = 500
+"""Samples whose labels are counted, at most: enough to tell rare classes from common ones."""
 
 
 def open_data(data: Data, split: str) -> DataSet:
@@ -100,6 +104,22 @@ def sequential(
     draws = [Draw(index, modalities, 0) for index in indices]
     batches = [draws[i : i + size] for i in range(0, len(draws), size)]
     return _batches(Reading(dataset, on_bad_sample), batches, workers)
+
+
+def pixels_of_classes(dataset: DataSet, most: int = COUNTED) -> Tensor:
+    """Labelled pixels of each class, int64 ``(C,)``, in up to ``most`` samples spread evenly.
+
+    Bad samples are passed over: they are told of when it is their turn.
+    """
+    count = len(dataset.label_space)
+    pixels = torch.zeros(256, dtype=torch.int64)
+    for place in range(min(len(dataset), most)):
+        try:
+            labels = dataset.read(place * len(dataset) // min(len(dataset), most), ()).labels
+        except DataError:
+            continue
+        pixels += torch.bincount(labels.flatten().long(), minlength=256)
+    return pixels[:count]
 
 
 def _batches(
