@@ -33,7 +33,10 @@ def topic(name: str, value: Callable[[str], str]) -> str:
     if value(name) or name not in BESIDE:
         return value(name)
     image = value(BESIDE[name])
-    return f"~/input/{name}" if image.startswith("~") else f"{image.rpartition('/')[0]}/camera_info"
+    if image.startswith("~"):
+        return f"~/input/{name}"
+    before, slash, _ = image.rpartition("/")
+    return f"{before}{slash}camera_info"
 
 
 def arguments() -> list[DeclareLaunchArgument]:

@@ -75,10 +75,9 @@ def grid_tables(
         random_frequencies = prompt_encoder.pe_layer.positional_encoding_gaussian_matrix  # (2, D/2)
         row = (torch.arange(height, device=like.device).float() + 0.5) / height * 2 - 1
         column = (torch.arange(width, device=like.device).float() + 0.5) / width * 2 - 1
-        xy = torch.stack(
-            (column.expand(height, width), row[:, None].expand(height, width)), dim=-1
-        )  # (h, w, 2)
-        angle = 2 * torch.pi * (xy @ random_frequencies.float())  # (h, w, D/2)
+        # No product of matrices: it would be in bf16 while a model trains so, not when it runs.
+        across, down = random_frequencies.float()  # (D/2,) each
+        angle = 2 * torch.pi * (column[:, None] * across + row[:, None, None] * down)  # (h, w, D/2)
         image_position = torch.cat([angle.sin(), angle.cos()], dim=-1).permute(2, 0, 1)[None]
     return GridTables(
         rotation=Rotation.of_grid(height, width, dim, like.device),

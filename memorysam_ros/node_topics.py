@@ -11,6 +11,7 @@ from typing import Any
 from rclpy.qos import (
     DurabilityPolicy,
     QoSCompatibility,
+    QoSPolicyKind,
     QoSProfile,
     ReliabilityPolicy,
     qos_check_compatible,
@@ -36,6 +37,10 @@ except ImportError:  # Humble
         SubscriptionEventCallbacks,
         UnsupportedEventTypeError,
     )
+
+OVERRIDABLE = ("HISTORY", "DEPTH", "RELIABILITY", "DURABILITY")
+"""What users may set of the quality of service of each topic, as ``qos_overrides``."""
+OVERRIDES = QoSOverridingOptions([QoSPolicyKind[name] for name in OVERRIDABLE])
 
 OnMessage = Callable[[str, Any], None]
 OnLost = Callable[[str, int], None]
@@ -123,10 +128,12 @@ class Inputs:
                     f"listened to: {wanted.choose}"
                 )
             elif policy := incompatible(publisher.qos_profile, ours.qos_profile):
-                yield (
-                    f"a publisher of {topic} offers an incompatible {policy}; set qos_overrides."
-                    f"{topic}.subscription.{policy.lower()} to what it offers"
-                )
+                told = f"a publisher of {topic} offers an incompatible {policy}; "
+                if policy in OVERRIDABLE:
+                    setting = f"qos_overrides.{topic}.subscription.{policy.lower()}"
+                    yield f"{told}set {setting} to what it offers"
+                else:
+                    yield f"{told}change it there"
 
     def _subscribe(self, wanted: Wanted, callback: Callable[[Any], None], on_lost: OnLost) -> Any:
         def lost(event: Any) -> None:
@@ -144,7 +151,7 @@ class Inputs:
                     callback,
                     QoSProfile(depth=wanted.depth, reliability=ReliabilityPolicy.BEST_EFFORT),
                     event_callbacks=events,
-                    qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                    qos_overriding_options=OVERRIDES,
                 )
             except UnsupportedEventTypeError:  # a middleware that does not count what it loses
                 continue
@@ -192,7 +199,7 @@ class Publications:
                 f"~/{topic}",
                 QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.RELIABLE),
                 event_callbacks=PublisherEventCallbacks(use_default_callbacks=False),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                qos_overriding_options=OVERRIDES,
             )
             for topic, (kind, _) in TOPICS.items()
         }
@@ -222,10 +229,12 @@ class Publications:
                 if subscriber.topic_type != ours.topic_type:
                     yield f"{who} takes {topic} for {subscriber.topic_type}, not {ours.topic_type}"
                 elif policy := incompatible(ours.qos_profile, subscriber.qos_profile):
-                    yield (
-                        f"{who} asks for another {policy} of {topic} than is offered; change it "
-                        f"there, or set qos_overrides.{topic}.publisher.{policy.lower()}"
-                    )
+                    told = f"{who} asks for another {policy} of {topic} than is offered; change it "
+                    if policy in OVERRIDABLE:
+                        setting = f"qos_overrides.{topic}.publisher.{policy.lower()}"
+                        yield f"{told}there, or set {setting}"
+                    else:
+                        yield f"{told}there"
 
     def publish(self, result: Result) -> None:
         """Makes and publishes the messages that somebody subscribes to."""

@@ -29,7 +29,7 @@ class Readings:
         self._cameras = cameras
         self._calibration = calibration
         self._extrinsics = Extrinsics(calibration.extrinsics, transforms)
-        self._image_frame = ""
+        self._image_frame: str | None = None  # until there was an image
 
     @property
     def camera_frame(self) -> str:
@@ -52,9 +52,10 @@ class Readings:
         says that it shows another section. Raises CalibrationError, ConversionError.
         """
         registered = conversions.depth_reading(message)
-        frame = conversions.frame_id(message)
+        frame, camera_frame = conversions.frame_id(message), self.camera_frame
         given = "depth" in self._calibration.extrinsics
-        if not given and frame == (self.camera_frame or frame):
+        alone = not camera_frame and self._image_frame is None
+        if not given and (alone or frame == camera_frame):
             if not (self._cameras.known("depth") and self._cameras.known("image")):
                 return registered
             size = np.shape(registered.metres)
@@ -62,12 +63,9 @@ class Readings:
             if same_view(self._cameras.camera("image"), camera):
                 return registered
             return dataclasses.replace(registered, camera=camera)
-        size = np.shape(registered.metres)
-        return DepthReading(
-            registered.metres,
-            self._cameras.camera("depth", (int(size[0]), int(size[1]))),
-            self._camera_from("depth", message),
-        )
+        pose, size = self._camera_from("depth", message), np.shape(registered.metres)
+        camera = self._cameras.camera("depth", (int(size[0]), int(size[1])))
+        return DepthReading(registered.metres, camera, pose)
 
     def points(self, message: Any) -> PointsReading:
         """A scan with its extrinsics at its own stamp. Raises CalibrationError, ConversionError."""
@@ -91,9 +89,12 @@ class Readings:
     def _camera_from(self, sensor: str, message: Any) -> np.ndarray:
         frame, camera_frame = conversions.frame_id(message), self.camera_frame
         if not camera_frame and sensor not in self._calibration.extrinsics:
+            why = "as neither an image nor a camera_info arrived"
+            if self._image_frame is not None:
+                why = "as its images have an empty frame_id; set it in the camera's driver"
             raise CalibrationError(
                 f"no extrinsics of the {sensor} (frame {frame!r}): the camera's frame is not known "
-                "as neither an image nor a camera_info arrived"
+                + why
             )
         stamp_ns = conversions.stamp_ns(message)
         return self._extrinsics.camera_from(sensor, camera_frame, frame, stamp_ns)

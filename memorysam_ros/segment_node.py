@@ -47,6 +47,7 @@ class SegmentNode(LifecycleNode):
         ros_parameters.declare(self)
         self._label_parameters = ros_parameters.LabelSpaceParameters(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._refuse_illegal_transitions()
         self._log_bridge = LogBridge(self.get_logger())
         for name in ros_parameters.unknown_overrides(self):
             self.get_logger().error(explain_unknown(name))
@@ -69,6 +70,24 @@ class SegmentNode(LifecycleNode):
         return self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS
 
     # Lifecycle
+
+    def _refuse_illegal_transitions(self) -> None:
+        """Those that are asked for by number, as nav2's manager does, would end the executor
+        (ros2/rclpy#1209).
+        """
+        service = self._service_change_state
+        change = service.callback
+
+        def callback(request: Any, response: Any) -> Any:
+            try:
+                return change(request, response)
+            except rclpy_implementation.RCLError as error:
+                asked = request.transition.label or f"number {request.transition.id}"
+                self.get_logger().error(f"transition {asked} is refused: {error}")
+                response.success = False
+                return response
+
+        service.callback = callback
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Reads the parameters, loads and warms the model, makes the publishers."""
@@ -200,7 +219,8 @@ class SegmentNode(LifecycleNode):
         session, self._session = self._session, None
         if session is None or session.close():
             return True
-        self.get_logger().error("the model does not come back from its set; it is left to itself")
+        self.why_not = "the model does not come back from its set; it is left to itself"
+        self.get_logger().error(self.why_not)
         return False
 
     def _release(self) -> None:

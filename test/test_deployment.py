@@ -74,7 +74,7 @@ def test_the_service_starts_the_launch_file(repository: Path) -> None:
     start = unit["Service"]["ExecStart"]
     assert "venv/bin/activate" in start and "ros2 launch memorysam_ros segment.launch.py" in start
     assert (repository / "launch/segment.launch.py").exists()
-    assert unit["Service"]["KillSignal"] == "SIGINT" and unit["Service"]["Restart"] == "on-failure"
+    assert unit["Service"]["KillSignal"] == "SIGINT" and unit["Service"]["Restart"] == "always"
     command = re.fullmatch(r"/bin/bash -c '(.*)'", start)
     assert command and subprocess.run(["bash", "-n", "-c", command[1]]).returncode == 0
 

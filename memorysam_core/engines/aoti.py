@@ -12,7 +12,6 @@ import hashlib
 import inspect
 import json
 import logging
-import os
 import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -34,8 +33,8 @@ OLDEST_TORCH = "2.8"
 """The first that lets several graphs share weights which the caller holds."""
 
 
-def export(path: Path, modules: Modules, graphs: Iterable[Graph], made_for: MadeFor) -> Path:
-    """Compiles graphs and writes them, whole or not at all. Minutes for each graph of a big model.
+def export(path: Path, modules: Modules, graphs: Iterable[Graph], made_for: MadeFor) -> None:
+    """Compiles graphs and writes them. Minutes for each graph of a big model.
 
     Raises:
         ValueError: for a PyTorch that is too old, or without a C++ compiler.
@@ -46,24 +45,17 @@ def export(path: Path, modules: Modules, graphs: Iterable[Graph], made_for: Made
             f"{OLDEST_TORCH} or later can. Until then, use engine compiled"
         )
     require_compiler()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     weights: dict[str, Tensor] = {}
     constants: dict[str, dict[str, Any]] = {}
-    try:
-        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(unfinished, "w") as archive:
-            for graph in graphs:
-                package = Path(folder) / f"{graph}.pt2"
-                held = _compile(modules, graph, package)
-                constants[str(graph)] = {fqn: _shared(held[fqn], weights) for fqn in held}
-                archive.write(package, package.name)
-            _write_weights(archive, weights, Path(folder))
-            archive.writestr(CONSTANTS, json.dumps(constants))
-            archive.writestr(MADE_FOR, made_for.to_json())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path, "w") as archive:
+        for graph in graphs:
+            package = Path(folder) / f"{graph}.pt2"
+            held = _compile(modules, graph, package)
+            constants[str(graph)] = {fqn: _shared(held[fqn], weights) for fqn in held}
+            archive.write(package, package.name)
+        _write_weights(archive, weights, Path(folder))
+        archive.writestr(CONSTANTS, json.dumps(constants))
+        archive.writestr(MADE_FOR, made_for.to_json())
 
 
 def _shares_weights() -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +61,8 @@ def export(
 
     Raises:
         ValueError: for arguments that do not go together, for weights that overflow in fp16, or if
-            what was made computes something else than the checkpoint; nothing is left of it then.
+            what was made computes something else than the checkpoint; nothing is left of it then,
+            and files of an earlier export are as they were.
     """
     form = _form(out, form)
     placed = torch.device("cpu") if form == "onnx" else choose_device(device)
@@ -84,22 +87,25 @@ def export(
         checkpoint_sha256=digest(source) if source else "",
         graphs=tuple(str(graph) for graph in graphs),
     )
-    if form == "aoti":
-        files: tuple[Path, ...] = (aoti.export(out, modules, graphs, made_for),)
-        made = Engine(aoti.Packaged(out, made_for, modules.shapes))
-    else:
-        onnx_files.export(out, modules, graphs, made_for)
-        files = tuple(onnx_files.file_of(out, graph) for graph in graphs)
-        made = Engine(onnx_files.OnnxFiles(out, made_for, modules.shapes))
-    try:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # What is there already stays until what takes its place was tried.
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
+        untried = Path(folder) / out.name
+        made: Engine
+        if form == "aoti":
+            names = [out.name]
+            aoti.export(untried, modules, graphs, made_for)
+            made = Engine(aoti.Packaged(untried, made_for, modules.shapes))
+        else:
+            names = [onnx_files.file_of(out, graph).name for graph in graphs]
+            onnx_files.export(untried, modules, graphs, made_for)
+            made = Engine(onnx_files.OnnxFiles(untried, made_for, modules.shapes))
         for graph in graphs:
             refuse_wrong(graph, _run_of(made, graph), modules.of(graph), modules.shapes)
         agreement = _agreement(made, modules, max(graphs).frames, least_agreement)
-    except ValueError:
-        for file in files:
-            file.unlink()
-        raise
-    return Exported(files, made_for, agreement)
+        for name in reversed(names):  # the one that the user names last: it stands for all
+            os.replace(untried.with_name(name), out.with_name(name))
+    return Exported(tuple(out.with_name(name) for name in names), made_for, agreement)
 
 
 def _form(out: Path, form: Form | None) -> Form:

@@ -6,7 +6,6 @@ they were made for is in their metadata. Shapes are fixed, as TensorRT likes the
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -37,18 +36,10 @@ def file_of(path: Path, graph: Graph) -> Path:
     return path.with_name(f"{path.stem}.{graph}{path.suffix}")
 
 
-def export(path: Path, modules: Modules, graphs: Iterable[Graph], made_for: MadeFor) -> Path:
-    """Writes the graphs, the one that the user names last, so that it stands for a whole set."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for graph in sorted(graphs, reverse=True):
-        target = file_of(path, graph)
-        unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            _export(modules, graph, unfinished, made_for)
-            os.replace(unfinished, target)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    return path
+def export(path: Path, modules: Modules, graphs: Iterable[Graph], made_for: MadeFor) -> None:
+    """Writes a file for each graph."""
+    for graph in graphs:
+        _export(modules, graph, file_of(path, graph), made_for)
 
 
 def _export(modules: Modules, graph: Graph, target: Path, made_for: MadeFor) -> None:

@@ -95,7 +95,8 @@ class Camera:
             )
         if rectified:
             fx, fy, cx, cy = p[0], p[5], p[2], p[6]
-            camera = cls(width, height, fx, fy, cx, cy, shift_m=(p[3] / fx, p[7] / fy))
+            shift_m = (p[3] / fx, p[7] / fy) if fx and fy else (0.0, 0.0)  # zeros are refused
+            camera = cls(width, height, fx, fy, cx, cy, shift_m=shift_m)
         else:
             # An equidistant lens bends rays with coefficients of zero as well.
             bent = any(d) or distortion_model == "equidistant"

@@ -68,6 +68,23 @@ def test_arguments_become_remappings_and_parameters(launch_file):
     assert node.options["arguments"][-1] == "robot.segment_node:=info"
 
 
+@pytest.mark.parametrize(
+    ("image", "info"),
+    [
+        ("/front/image_raw", "/front/camera_info"),
+        ("/image_raw", "/camera_info"),
+        ("front/image_raw", "front/camera_info"),
+        ("image_raw", "camera_info"),
+        ("~/input/image", "~/input/camera_info"),
+    ],
+)
+def test_a_camera_info_is_beside_its_image_in_the_same_namespace(launch_file, image, info):
+    (node,) = started(launch_file, image=image, depth=image, namespace="robot")
+    remappings = dict(node.options["remappings"])
+    assert remappings["~/input/camera_info"] == info
+    assert remappings["~/input/depth_camera_info"].replace("depth_", "") == info
+
+
 def test_rviz_follows_the_namespace_and_shows_topics_that_exist(launch_file, repository):
     _, rviz = started(launch_file, rviz="true", namespace="robot")
     remapped = dict(rviz.options["remappings"])

@@ -16,10 +16,13 @@ import rclpy
 import scene
 from diagnostic_msgs.msg import DiagnosticArray
 from fake_model import FakeModel, load_fake
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy
 from rig import MS, S
 from sensor_msgs.msg import Image, PointCloud2
 
@@ -224,6 +227,39 @@ def test_cleanup_lets_go_of_the_model(context):
     node.destroy_node()
 
 
+@pytest.mark.parametrize("end", ["subscription", "publisher"])
+def test_durability_may_be_overridden(context, robot, end):
+    """Of a camera_info that was published once, before the node was there; and for recorders."""
+    topic = {"subscription": "input/camera_info", "publisher": "output/color"}[end]
+    name = f"/segment_node/{topic}"
+    node = node_of(context, **{f"qos_overrides.{name}.{end}.durability": "transient_local"})
+    assert node.start()
+    told = getattr(node, f"get_{end}s_info_by_topic")
+    robot.spin_until(lambda: told(name))
+    (own,) = told(name)
+    assert own.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    node.destroy_node()
+
+
+def test_an_illegal_transition_by_number_is_refused_and_the_node_lives(context, robot, node, capfd):
+    """As nav2's lifecycle manager asks, without a look at the state before."""
+    robot.executor.add_node(node)
+    client = robot.node.create_client(ChangeState, "/segment_node/change_state")
+    assert client.wait_for_service(10)
+
+    def ask(number: int) -> bool:
+        future = client.call_async(ChangeState.Request(transition=Transition(id=number)))
+        robot.executor.spin_until_future_complete(future, 10)
+        return future.result().success
+
+    assert not ask(Transition.TRANSITION_ACTIVATE)
+    assert "transition number 3 is refused" in "".join(capfd.readouterr())
+    assert ask(Transition.TRANSITION_CONFIGURE)
+    assert not ask(Transition.TRANSITION_CONFIGURE)
+    assert ask(Transition.TRANSITION_ACTIVATE) and node._session is not None
+    robot.executor.remove_node(node)
+
+
 def test_an_activation_that_fails_says_why_leaves_nothing_and_can_be_tried_again(
     context, monkeypatch, capfd
 ):
@@ -271,6 +307,7 @@ def test_a_model_that_hangs_does_not_keep_the_node_from_ending(context, robot, m
     assert node.trigger_deactivate() == TransitionCallbackReturn.ERROR
     assert "the model does not come back from its set" in "".join(capfd.readouterr())
     assert node._pipeline is None  # error processing leaves it unconfigured
+    assert node._unready().level == Level.ERROR and "does not come back" in node._unready().message
     labels = len(robot.received)
     assert node.start()
     go_on.set()

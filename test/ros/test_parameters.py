@@ -37,7 +37,7 @@ def test_the_documented_table_is_the_declared_one():
 @pytest.mark.parametrize("path", PARAMETER_FILES, ids=lambda path: path.name)
 def test_every_shipped_parameter_file_is_accepted(path):
     values = parameter_files.values_of(path)
-    own = {name: v for name, v in values.items() if not parameter_files.of_rclpy(name)}
+    own = {name: v for name, v in values.items() if not parameter_files.no_setting(name)}
     assert own
     from_values(own)
 
@@ -88,6 +88,28 @@ def test_an_unknown_name_in_a_file_is_found(tmp_path):
     )
     assert parameter_files.unknown_in(path) == ["checkpont"]
     assert "did you mean checkpoint?" in explain_unknown("checkpont")
+
+
+def test_a_file_for_several_nodes_gives_what_is_said_to_this_one(tmp_path):
+    """As a robot's bring-up has it, and `ros2 param dump`, which writes the label space, too."""
+    path = tmp_path / "robot.yaml"
+    path.write_text(
+        "front:\n  segment_node:\n    ros__parameters:\n      device: cpu\n"
+        "      label_space: {name: deliver}\n"
+        "/**:\n  ros__parameters: {device: cuda, precision: fp32}\n"
+        "/lidar_driver:\n  ros__parameters: {device: /dev/ttyUSB0, frame_id: lidar}\n"
+    )
+    values = parameter_files.values_of(path)
+    assert values == {"device": "cpu", "precision": "fp32", "label_space.name": "deliver"}
+    assert parameter_files.unknown_in(path) == []
+
+
+def test_a_file_for_other_nodes_only_is_refused(tmp_path):
+    path = tmp_path / "lidar.yaml"
+    path.write_text("/lidar_driver:\n  ros__parameters: {frame_id: lidar}\n")
+    with pytest.raises(ValueError, match="parameters of /lidar_driver only; begin those for this"):
+        parameter_files.values_of(path)
+    assert parameter_files.unknown_in(path) == []  # the node may have been given another name
 
 
 def test_a_file_without_a_node_is_refused(tmp_path):

@@ -347,6 +347,21 @@ def test_a_message_that_cannot_be_prepared_is_told_with_its_set_and_then_left_al
     assert len(reads) == 1
 
 
+def test_depth_is_not_taken_for_registered_to_a_camera_that_does_not_name_its_frame(make):
+    """Nothing says how they stand to each other: silently misplaced, it would be believed."""
+    pipeline = started(make, info=False)
+    nameless = scene.message_at("image", T, make)
+    nameless.header.frame_id = ""
+    result = pipeline.process(one_set(pipeline, make, image=nameless))
+    assert "images have an empty frame_id; set it in the camera" in result.troubles["depth"]
+    assert "depth" not in result.frames
+    depth = scene.message_at("depth", STAMPS["depth"], make)
+    depth.header.frame_id = ""  # then both drivers leave it out, and it may well be registered
+    pipeline = started(make, info=False)
+    result = pipeline.process(one_set(pipeline, make, image=nameless, depth=depth))
+    assert "depth" in result.frames
+
+
 def test_a_stamp_of_zero_is_the_time_of_arrival_and_counted():
     pipeline = started()
     matched = one_set(pipeline, depth=scene.message_at("depth", 0, FACTORIES["rosbags"]))

@@ -18,7 +18,7 @@ from memorysam_core.checkpoint import build_model, load_checkpoint, save_checkpo
 from memorysam_core.contract import InputContract, deliver_modalities
 from memorysam_core.labels import DELIVER
 from memorysam_core.metrics import ConfusionMatrix
-from memorysam_core.representations import LidarRange
+from memorysam_core.representations import EventTimeSurface, LidarRange
 from memorysam_training import evaluate as evaluation
 from memorysam_training.augment import ValidationBatch
 from memorysam_training.commands import evaluate as command
@@ -226,21 +226,21 @@ def test_the_command_writes_a_report(checkpoint, tree, tmp_path, capsys):
     assert "| image + depth |" in markdown and "condition | night" in markdown
 
 
-def test_lidar_pictures_are_as_dense_as_the_checkpoint_wants_them(checkpoint, tree, tmp_path):
+def test_pictures_are_taken_for_what_the_checkpoint_wants(checkpoint, tree, tmp_path):
     import argparse
 
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     args = parser.parse_args([str(checkpoint.path), str(tree)])
-    *others, lidar = checkpoint.contract.modalities
+    *others, event, lidar = checkpoint.contract.modalities
     dense = dataclasses.replace(lidar, representation=LidarRange(densify_px=1))
-    contract = checkpoint.contract.replace(modalities=(*others, dense))
-    data = command._data(args, contract)
-    assert open_data(data, "test").modalities[-1].representation == LidarRange(densify_px=1)
-    assert command._data(args, checkpoint.contract).representations == {}
+    recent = dataclasses.replace(event, representation=EventTimeSurface())
+    contract = checkpoint.contract.replace(modalities=(*others, recent, dense))
+    found = open_data(command._data(args, contract), "test").modalities
+    assert [m.representation for m in found[-2:]] == [EventTimeSurface(), LidarRange(densify_px=1)]
     without = shutil.copytree(tree, tmp_path / "no lidar")
     shutil.rmtree(without / "lidar")
     args = parser.parse_args([str(checkpoint.path), str(without)])
     assert [m.name for m in open_data(command._data(args, contract), "test").modalities] == [
-        m.name for m in others
+        m.name for m in (*others, event)
     ]

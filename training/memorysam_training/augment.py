@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from memorysam_core.contract import SIZE_MULTIPLE, Modality
 from memorysam_core.labels import IGNORE
-from memorysam_training.corruption import corrupt
+from memorysam_training.corruption import corrupt, nothing
 from memorysam_training.data.samples import Sample
 from memorysam_training.plan import Draw
 from memorysam_training.recipe import Augment
@@ -92,7 +92,7 @@ class TrainingBatch:
                 frame = flip(frame, modality)
             if chance.random() < self.corruption:
                 frame = corrupt(frame, modality, chance)
-            frames.append(normalised(_padded(frame, self.size, 0), modality))
+            frames.append(normalised(_padded(frame, self.size, nothing(modality)), modality))
         labels = self.resampler.labels(labels[window], inner)
         labels = labels.flip(-1) if flipped else labels
         return torch.stack(frames), _padded(labels, self.size, IGNORE)
@@ -195,7 +195,7 @@ def _scaled(frame: Tensor) -> Tensor:
     return frame.float() / 255 if frame.dtype == torch.uint8 else frame
 
 
-def _padded(image: Tensor, size: tuple[int, int], value: int) -> Tensor:
+def _padded(image: Tensor, size: tuple[int, int], value: float) -> Tensor:
     bottom, right = size[0] - image.shape[-2], size[1] - image.shape[-1]
     return F.pad(image, (0, right, 0, bottom), value=value) if bottom or right else image
 

@@ -30,8 +30,15 @@ def corrupt(frame: Tensor, modality: Modality, chance: random.Random) -> Tensor:
     tall, wide = (max(1, round(side * chance.uniform(0.2, 1))) for side in (height, width))
     top, left = chance.randint(0, height - tall), chance.randint(0, width - wide)
     frame = frame.clone()
-    frame[:, top : top + tall, left : left + wide] = 0
+    frame[:, top : top + tall, left : left + wide] = nothing(modality)
     return frame
+
+
+def nothing(modality: Modality) -> float:
+    """What pixels without a reading hold, 0 to 1: black, and no angle where 0 is the angle's sine
+    and cosine of -1.
+    """
+    return 0.5 if modality.name == "aolp" else 0.0
 
 
 def gaussian(frame: Tensor, deviation: float, generator: torch.Generator) -> Tensor:

@@ -43,6 +43,9 @@ class Options:
     seed: int = 0
     """Of the faults drawn by chance."""
     precision: str = "fp32"
+    resampling: str = "by_modality"
+    """Of samples of another size than the checkpoint's, and of zooms: as ``augment.resampling``."""
+    antialias: bool = True
 
 
 @dataclass
@@ -107,7 +110,9 @@ class _Run:
         self, model: MemorySAM, contract: InputContract, options: Options, device: torch.device
     ) -> None:
         self.model, self.contract, self.options, self.device = model, contract, options, device
-        self.to_batch = ValidationBatch(contract.modalities, contract.size)
+        self.to_batch = ValidationBatch(
+            contract.modalities, contract.size, options.resampling, options.antialias
+        )
         self.cases = cases(contract.modalities, options.tests, options.missing)
         mirrored = (False, True) if options.flip else (False,)
         self.views = [(scale, mirror) for scale in options.scales for mirror in mirrored]

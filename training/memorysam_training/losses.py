@@ -33,7 +33,8 @@ def ohem_cross_entropy(
         class_weights: ``(C,)``, how much a pixel of each class counts in the mean, in that of
             torch's cross-entropy, too; which pixels are hard is theirs alone. None: all alike.
 
-    Without any labelled pixel the loss is 0, with zero gradients.
+    Without any labelled pixel the loss is 0, with zero gradients; it is NaN where those that would
+    count are.
     """
     loss = F.cross_entropy(logits.float(), labels.long(), ignore_index=ignore, reduction="none")
     valid = labels != ignore
@@ -97,6 +98,8 @@ def _mean_of_largest(losses: Tensor, weights: Tensor | None, count: int) -> Tens
     edge = gathered(candidates).topk(count).values[-1]
     above, tied = losses > edge, losses == edge
     above_count, tied_count = reduced_sum(torch.stack([above.sum(), tied.sum()])).tolist()
+    if not tied_count:  # among the largest is one that is no number
+        return losses.sum() * math.nan
     share = (count - above_count) / tied_count
     if weights is None:
         total = losses[above].sum() + share * losses[tied].sum()

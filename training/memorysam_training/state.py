@@ -44,6 +44,8 @@ def load(session: Session) -> None:
     """
     state = session.folder.load_state()
     refuse_another_run(session, state)
+    groups = [group for part in session.optimisers.plain for group in part.param_groups]
+    decays = [group["weight_decay"] for group in groups]  # may be others than those of the state
     distributed_state.set_state_dict(
         session.model,
         session.optimisers.plain,
@@ -52,6 +54,8 @@ def load(session: Session) -> None:
         # not strict: parameters that no step has used yet have no moments
         options=distributed_state.StateDictOptions(full_state_dict=True, strict=False),
     )
+    for group, decay in zip(groups, decays, strict=True):
+        group["weight_decay"] = decay
     _drop_invented_moments(session, state["optimiser"]["state"])
     if session.prototypes is not None:
         session.prototypes.load_state_dict(state["prototypes"])

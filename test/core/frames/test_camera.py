@@ -183,6 +183,12 @@ def test_an_uncalibrated_camera_is_refused(rectified):
         Camera.from_info([0] * 9, [], [0] * 12, "plumb_bob", 640, 480, rectified=rectified)
 
 
+def test_a_projection_without_focal_lengths_is_refused():
+    half_filled = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]
+    with pytest.raises(ValueError, match=r"fx 0\.0, fy 0\.0 pixels; give positive ones"):
+        Camera.from_info(K, D, half_filled, "plumb_bob", 1280, 720, rectified=True)
+
+
 def test_unknown_models_and_too_many_coefficients_are_refused():
     with pytest.raises(ValueError, match="plumb_bob, rational_polynomial, equidistant"):
         Camera(640, 480, 500, 500, 320, 240, "fov", (0.9,))

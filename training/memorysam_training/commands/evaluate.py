@@ -44,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="absent",
         help="leave a missing sensor out, or feed zeros as the benchmark does (absent)",
     )
+    parser.add_argument(
+        "--resampling",
+        choices=("by_modality", "bilinear"),
+        help="of frames of another size (as in its training; of other files: by_modality)",
+    )
     parser.add_argument("--flip", action="store_true", help="average with the mirrored sample")
     parser.add_argument(
         "--scales", default="1", metavar="A,B", help="average over these zooms, such as 0.75,1,1.25"
@@ -72,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
     device = args.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    trained = checkpoint.contract.provenance.get("recipe", {}).get("augment", {})
     options = Options(
         modalities=tuple(filter(None, args.modalities.split(","))),
         tests=("emm", "rmm", "nm") if args.missing == "all" else (args.missing,),
@@ -82,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
         limit=args.limit,
         precision=args.precision,
+        resampling=args.resampling or trained.get("resampling", Options.resampling),
+        antialias=trained.get("antialias", Options.antialias),
     )
     evaluation = evaluate(checkpoint, dataset, options, torch.device(device))
     about = {
@@ -90,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
         "missing sensors": "left out" if args.missing_as == "absent" else "fed as zeros",
         "views": f"scales {args.scales}" + (", mirrored too" if args.flip else ""),
         "precision": args.precision,
+        "resampling": options.resampling,
     }
     default = f"evaluation/{Path(args.checkpoint).stem}_{args.split}"
     folder = Path(args.out or default)
@@ -114,14 +123,20 @@ def _data(args: argparse.Namespace, contract: InputContract) -> Data:
         size=contract.size,
     )
     if args.kind != "bags":
-        return dataclasses.replace(data, representations=_made_of_pictures(contract, data))
+        drawn = _of_pictures(contract, args.dataset) if args.kind == "deliver" else {}
+        return dataclasses.replace(data, representations=drawn)
     wanted = tuple(filter(None, args.modalities.split(",")))
     return dataclasses.replace(data, modalities=wanted or contract.names, representations=drawn)
 
 
-def _made_of_pictures(contract: InputContract, data: Data) -> dict[str, dict]:
-    """What is done to pictures when they are read: the checkpoint's density of LiDAR frames."""
-    if "lidar" not in contract.names or not (Path(data.root) / "lidar").is_dir():
-        return {}
-    density = getattr(contract.modality("lidar").representation, "densify_px", 0)
-    return {"lidar": {"densify_px": density}} if density else {}
+def _of_pictures(contract: InputContract, root: str) -> dict[str, dict]:
+    """Pictures do not say how they were drawn: as the checkpoint wants them. Depth has a folder for
+    each way.
+    """
+    from memorysam_core import representations
+
+    return {
+        name: representations.to_dict(contract.modality(name).representation)
+        for name in ("event", "lidar")
+        if name in contract.names and (Path(root) / name).is_dir()
+    }
