@@ -63,9 +63,10 @@ class Readings:
             if same_view(self._cameras.camera("image"), camera):
                 return registered
             return dataclasses.replace(registered, camera=camera)
-        pose, size = self._camera_from("depth", message), np.shape(registered.metres)
+        self._need_camera_frame("depth", frame)
+        size = np.shape(registered.metres)
         camera = self._cameras.camera("depth", (int(size[0]), int(size[1])))
-        return DepthReading(registered.metres, camera, pose)
+        return DepthReading(registered.metres, camera, self._camera_from("depth", message))
 
     def points(self, message: Any) -> PointsReading:
         """A scan with its extrinsics at its own stamp. Raises CalibrationError, ConversionError."""
@@ -87,8 +88,12 @@ class Readings:
         )
 
     def _camera_from(self, sensor: str, message: Any) -> np.ndarray:
-        frame, camera_frame = conversions.frame_id(message), self.camera_frame
-        if not camera_frame and sensor not in self._calibration.extrinsics:
+        frame, stamp_ns = conversions.frame_id(message), conversions.stamp_ns(message)
+        self._need_camera_frame(sensor, frame)
+        return self._extrinsics.camera_from(sensor, self.camera_frame, frame, stamp_ns)
+
+    def _need_camera_frame(self, sensor: str, frame: str) -> None:
+        if not self.camera_frame and sensor not in self._calibration.extrinsics:
             why = "as neither an image nor a camera_info arrived"
             if self._image_frame is not None:
                 why = "as its images have an empty frame_id; set it in the camera's driver"
@@ -96,5 +101,3 @@ class Readings:
                 f"no extrinsics of the {sensor} (frame {frame!r}): the camera's frame is not known "
                 + why
             )
-        stamp_ns = conversions.stamp_ns(message)
-        return self._extrinsics.camera_from(sensor, camera_frame, frame, stamp_ns)
