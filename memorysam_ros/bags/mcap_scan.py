@@ -44,23 +44,36 @@ class Scan:
     end_ns: int
     whole_bytes: int
     """Length of the part that could be read."""
+    places: list[tuple[int, int]]
+    """Time and place of each message where there are no chunks; they may be in any order there."""
 
     def messages(self) -> Iterator[tuple[int, int, bytes]]:
-        """Channel, time and CDR bytes of each message; in order of time within each chunk."""
+        """Channel, time and CDR bytes of each message.
+
+        In order of time; of a file that has chunks, within each chunk.
+        """
         with self.path.open("rb") as file:
-            for block in _blocks(file, self.whole_bytes):
+            for _, place in sorted(self.places):
+                file.seek(place)
+                _, length = _RECORD.unpack(file.read(_RECORD.size))
+                yield _message(file.read(length))
+            if self.places:
+                return
+            for _, block in _blocks(file, self.whole_bytes):
                 found = [_message(body) for code, body in block if code == _MESSAGE_CODE]
                 yield from sorted(found, key=lambda item: item[1])
 
 
 def scan(path: Path) -> Scan:
     """Reads the file once to see what is in it. Raises ValueError where it is no mcap at all."""
-    result = Scan(path, {}, {}, 1 << 63, 0, 0)
+    result = Scan(path, {}, {}, 1 << 63, 0, 0, [])
     schemas: dict[int, tuple[str, str, str]] = {}
+    chunked = False
     with path.open("rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
             raise ValueError(f"{path} is no mcap: it does not begin with the mark of the format")
-        for block in _blocks(file, None):
+        for place, block in _blocks(file, None):
+            chunked = chunked or place is None
             for code, body in block:
                 if code == _SCHEMA:
                     number, name, encoding, text = _unpack(body, "Hsss")
@@ -74,28 +87,36 @@ def scan(path: Path) -> Scan:
                     result.counts[number] = result.counts.get(number, 0) + 1
                     result.start_ns = min(result.start_ns, time_ns)
                     result.end_ns = max(result.end_ns, time_ns)
+                    if place is not None:
+                        result.places.append((time_ns, place))
             result.whole_bytes = file.tell()
+    if chunked:
+        result.places.clear()
     return result
 
 
-def _blocks(file: BinaryIO, end: int | None) -> Iterator[list[tuple[int, bytes]]]:
-    """Records that belong together: those of a chunk, or one alone; until the first broken one."""
+def _blocks(
+    file: BinaryIO, end: int | None
+) -> Iterator[tuple[int | None, list[tuple[int, bytes]]]]:
+    """Records that belong together: those of a chunk, or one alone with its place; until the first
+    broken one.
+    """
     file.seek(len(MAGIC))
     size = file.seek(0, io.SEEK_END) if end is None else end
     file.seek(len(MAGIC))
-    while file.tell() + _RECORD.size <= size:
+    while (place := file.tell()) + _RECORD.size <= size:
         code, length = _RECORD.unpack(file.read(_RECORD.size))
         if file.tell() + length > size:
             return
         body = file.read(length)
         if code != _CHUNK_CODE:
-            yield [(code, body)]
+            yield place, [(code, body)]
             continue
         try:
             records = list(_records(_unpacked_chunk(body)))
         except (ValueError, RuntimeError, struct.error, zstd.ZstdError):
             return
-        yield records
+        yield None, records
 
 
 def _records(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -7,9 +7,11 @@ between those that are wanted.
 
 from __future__ import annotations
 
+import errno
+import sqlite3
 import tempfile
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from heapq import heappop, heappush, heapreplace
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rosbags.interfaces import Qos
-from rosbags.rosbag2 import Reader, ReaderError
+from rosbags.rosbag2 import Reader
 
 from memorysam_ros.bags import mcap_scan
 from memorysam_ros.bags.files import listed_files, storage_files, unpack_message, unpacked
@@ -64,6 +66,8 @@ class Bag:
         self.topics: dict[str, Topic] = {}
         """By name, once open."""
         self._storages: list[_Storage] = []
+        self._plain: dict[Path, Path] = {}
+        """Files that are compressed as a whole, and where they are unpacked to."""
         self._stack = ExitStack()
 
     def __enter__(self) -> Bag:
@@ -92,8 +96,10 @@ class Bag:
         self._storages.clear()
 
     def again(self) -> Bag:
-        """The same recording, to be read beside this."""
-        return Bag(*self._paths)
+        """The same recording, to be read beside this and not after it is closed."""
+        other = Bag(*self._paths)
+        other._plain.update(self._plain)
+        return other
 
     @property
     def start_ns(self) -> int:
@@ -130,7 +136,7 @@ class Bag:
         heads: list[tuple[int, int, _Message, Iterator[_Message]]] = []
         while waiting or heads:
             while waiting and (not heads or waiting[0].start_ns <= heads[0][0]):
-                rest = waiting.popleft().messages(wanted, start_ns, stop_ns)
+                rest = self._readable(waiting.popleft(), wanted, start_ns, stop_ns)
                 if (head := next(rest, None)) is not None:
                     number = len(self._storages) - len(waiting)
                     heappush(heads, (head[2], number, head, rest))
@@ -161,17 +167,43 @@ class Bag:
 
     def _open(self, file: Path, folder: Path, stack: ExitStack) -> None:
         try:
-            plain = unpacked(file, folder)
+            plain = self._plain.get(file) or unpacked(file, folder)
             storage = _open_storage(plain, stack)
         except Exception as error:  # a damaged file must not cost the others
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise OSError(
+                    error.errno,
+                    f"no space to unpack {file.name} in {folder.parent.parent}; let TMPDIR name a "
+                    "folder on a larger disk",
+                ) from error
             self.warnings.append(f"{file.name} cannot be read ({error})")
             return
-        if isinstance(storage, _Scanned):
+        if plain != file:
+            self._plain[file] = plain
+        size = plain.stat().st_size
+        if isinstance(storage, _Scanned) and storage.whole_bytes < size:
             self.warnings.append(
                 f"{file.name} is cut off or has no index: read its first {storage.whole_bytes} of "
-                f"{plain.stat().st_size} bytes, {storage.count} messages"
+                f"{size} bytes, {storage.count} messages"
             )
         self._storages.append(storage)
+
+    def _readable(
+        self, storage: _Storage, topics: set[str], start_ns: int | None, stop_ns: int | None
+    ) -> Iterator[_Message]:
+        """The messages of a file until the first that a damage makes unreadable."""
+        last_ns = storage.start_ns
+        try:
+            for message in storage.messages(topics, start_ns, stop_ns):
+                last_ns = message[2]
+                yield message
+        except Exception as error:  # what a damaged file makes of its reader has no common class
+            warning = (
+                f"{storage.name} is damaged, and was read to {(last_ns - self.start_ns) / 1e9:.3f} "
+                f"s only ({' '.join(str(error).split()) or type(error).__name__})"
+            )
+            if warning not in self.warnings:
+                self.warnings.append(warning)
 
     def _collect_topics(self) -> None:
         self.topics.clear()
@@ -213,6 +245,7 @@ _Message = tuple[str, str, int, bytes]
 class _Storage(Protocol):
     """One file of a bag."""
 
+    name: str
     topics: list[Topic]
     start_ns: int
     end_ns: int
@@ -226,20 +259,28 @@ class _Storage(Protocol):
 
 def _open_storage(file: Path, stack: ExitStack) -> _Storage:
     try:
-        return _Indexed(stack.enter_context(Reader(file)))
-    except (ReaderError, OSError, ValueError, TypeError) as error:
+        reader = stack.enter_context(Reader(file))
+    except Exception as error:  # of definitions of messages that it does not know, a KeyError
         if file.suffix != ".mcap":
+            if isinstance(error, KeyError):
+                return _Table(file, stack)
             raise
         try:
             return _Scanned(mcap_scan.scan(file))
         except ValueError:
             raise error from None
+    indexed = _Indexed(file.name, reader)
+    if file.suffix == ".mcap" and not getattr(reader.storage, "chunks", True):
+        # rosbags wants messages outside of chunks to be in the order of their time.
+        return _Scanned(mcap_scan.scan(file), indexed.topics)
+    return indexed
 
 
 class _Indexed:
     """A file that rosbags can read."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, name: str, reader: Reader) -> None:
+        self.name = name
         self._reader = reader
         self.start_ns = reader.start_time
         self.end_ns = reader.end_time - 1 if reader.message_count else 0
@@ -261,14 +302,16 @@ class _Indexed:
 
 
 class _Scanned:
-    """An mcap without an index."""
+    """An mcap whose index is not used: it has none, or none that helps."""
 
-    def __init__(self, scanned: mcap_scan.Scan) -> None:
+    def __init__(self, scanned: mcap_scan.Scan, topics: Sequence[Topic] = ()) -> None:
+        """``topics`` are those that the file names, unless they are known better."""
+        self.name = scanned.path.name
         self._scan = scanned
         self.start_ns, self.end_ns = scanned.start_ns, scanned.end_ns
         self.whole_bytes = scanned.whole_bytes
         self.count = sum(scanned.counts.values())
-        self.topics = [
+        self.topics = list(topics) or [
             Topic(channel.topic, channel.msgtype, scanned.counts.get(number, 0))
             for number, channel in scanned.channels.items()
         ]
@@ -276,9 +319,43 @@ class _Scanned:
     def messages(
         self, topics: set[str], start_ns: int | None, stop_ns: int | None
     ) -> Iterator[_Message]:
-        first = 0 if start_ns is None else start_ns
-        last = 1 << 63 if stop_ns is None else stop_ns
         for number, time_ns, data in self._scan.messages():
             channel = self._scan.channels.get(number)
-            if channel is not None and channel.topic in topics and first <= time_ns < last:
+            if (
+                channel is not None
+                and channel.topic in topics
+                and _within(time_ns, start_ns, stop_ns)
+            ):
                 yield channel.topic, channel.msgtype, time_ns, data
+
+
+class _Table:
+    """A database with definitions of messages that rosbags does not know; none is needed."""
+
+    def __init__(self, file: Path, stack: ExitStack) -> None:
+        self.name = file.name
+        self._base = sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True)
+        stack.callback(self._base.close)
+        rows = self._base.execute(
+            "SELECT topics.id, name, type, count(messages.id) FROM topics "
+            "LEFT JOIN messages ON topics.id = messages.topic_id GROUP BY topics.id"
+        ).fetchall()
+        self._ids = {number: (name, msgtype) for number, name, msgtype, _ in rows}
+        self.topics = [Topic(name, msgtype, count) for _, name, msgtype, count in rows]
+        first, last = self._base.execute(
+            "SELECT min(timestamp), max(timestamp) FROM messages"
+        ).fetchone()
+        self.start_ns, self.end_ns = (1 << 63, 0) if first is None else (first, last)
+
+    def messages(
+        self, topics: set[str], start_ns: int | None, stop_ns: int | None
+    ) -> Iterator[_Message]:
+        query = "SELECT topic_id, timestamp, data FROM messages ORDER BY timestamp"
+        for number, time_ns, data in self._base.execute(query):
+            topic, msgtype = self._ids[number]
+            if topic in topics and _within(time_ns, start_ns, stop_ns):
+                yield topic, msgtype, time_ns, data
+
+
+def _within(time_ns: int, start_ns: int | None, stop_ns: int | None) -> bool:
+    return (start_ns is None or start_ns <= time_ns) and (stop_ns is None or time_ns < stop_ns)

@@ -1,11 +1,16 @@
+import errno
+import re
 import shutil
+import sqlite3
+import struct
 
 import numpy as np
 import pytest
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from memorysam_ros import conversions
-from memorysam_ros.bags import Bag, BagError, BagWriter
+from memorysam_ros.bags import Bag, BagError, BagWriter, mcap_scan, reader
+from memorysam_ros.bags.files import ZSTD_MAGIC
 from memorysam_ros.bags.types import typestore
 
 MCAP, SQLITE = StoragePlugin.MCAP, StoragePlugin.SQLITE3
@@ -187,6 +192,116 @@ def test_a_damaged_chunk_ends_the_reading(tmp_path):
     with Bag(path) as bag:
         assert len(bag.warnings) == 1
         assert numbers(bag) == list(range(len(numbers(bag))))
+
+
+def plain_mcap(messages, encoding: str = "ros2msg") -> bytes:
+    """As a recorder in haste writes it: without chunks or index, messages as they come."""
+
+    def text(value: str) -> bytes:
+        return struct.pack("<I", len(value)) + value.encode()
+
+    def record(code: int, body: bytes) -> bytes:
+        return struct.pack("<BQ", code, len(body)) + body
+
+    schema = text("sensor_msgs/msg/Image") + text(encoding) + text("")
+    channel = text("/image") + text("cdr") + text("")
+    return b"".join(
+        [
+            mcap_scan.MAGIC,
+            record(1, text("ros2") + text("test")),
+            record(3, struct.pack("<H", 1) + schema),
+            record(4, struct.pack("<HH", 1, 1) + channel),
+            *(record(5, struct.pack("<HIQQ", 1, 0, t, t) + data) for t, data in messages),
+            record(15, bytes(4)),
+            record(2, bytes(20)),
+            mcap_scan.MAGIC,
+        ]
+    )
+
+
+def some_images(tmp_path) -> list[tuple[int, bytes]]:
+    with Bag(written(tmp_path / "source")) as bag:
+        return [(raw.time_ns, raw.data) for raw in bag.messages({"/image"})]
+
+
+@pytest.mark.parametrize("encoding", ["ros2msg", "unknown", "jsonschema"])
+def test_messages_outside_of_chunks_are_put_in_order(tmp_path, encoding):
+    """Middleware stamps them when they are received, and they are written as they are taken."""
+    images = some_images(tmp_path)
+    shuffled = [images[i] for i in np.random.default_rng(0).permutation(len(images))]
+    path = tmp_path / "fast.mcap"
+    path.write_bytes(plain_mcap(shuffled, encoding))
+    with Bag(path) as bag:
+        assert numbers(bag) == list(range(20))
+        assert numbers(bag, start_ns=images[3][0], stop_ns=images[6][0]) == [3, 4, 5]
+        assert (bag.start_ns, bag.end_ns, bag.count) == (images[0][0], images[-1][0], 20)
+    path.write_bytes(plain_mcap(shuffled, encoding)[:-900])
+    with Bag(path) as bag:
+        found = numbers(bag)
+        assert 10 < len(found) < 20 and found == sorted(found)
+        assert "cut off" in bag.warnings[0]
+
+
+def test_a_database_whose_definitions_are_empty(tmp_path):
+    """So rosbag2 writes a topic whose message package is not there."""
+    path = tmp_path / "bag"
+    with Writer(path, version=9, storage_plugin=SQLITE) as writer:
+        image = writer.add_connection("/image", "sensor_msgs/msg/Image", typestore=typestore())
+        for time_ns, data in some_images(tmp_path):
+            writer.write(image, time_ns, data)
+    with sqlite3.connect(path / "bag.db3") as base:
+        base.execute("UPDATE message_definitions SET encoding = ''")
+    with Bag(path) as bag:
+        assert not bag.warnings and bag.count == 20
+        assert numbers(bag) == list(range(20))
+        assert numbers(bag, start_ns=SECOND + 200_000_000, stop_ns=SECOND + 400_000_000) == [2, 3]
+
+
+def test_a_damage_behind_a_whole_index_ends_the_reading_with_a_warning(tmp_path):
+    path = tmp_path / "bag"
+    with BagWriter(path, "mcap", compress=True) as writer:
+        noise = np.random.default_rng(0)
+        for number in range(60):  # several chunks
+            pixels = noise.integers(0, 256, (200, 170, 3), np.uint8)
+            pixels[0, 0] = number
+            time_ns = SECOND + number
+            image = writer.messages.rgb(writer.messages.header(time_ns, "camera"), pixels)
+            writer.write("/image", image, time_ns)
+    file = path / "bag.mcap"
+    data = bytearray(file.read_bytes())
+    chunks = [found.start() for found in re.finditer(re.escape(ZSTD_MAGIC), data)]
+    data[chunks[len(chunks) // 2]] ^= 0xFF
+    file.write_bytes(data)
+    with Bag(path) as bag:
+        assert not bag.warnings
+        for _ in range(2):
+            found = numbers(bag)
+            assert 5 < len(found) < 40 and found == list(range(len(found)))
+        (warning,) = bag.warnings
+        assert "bag.mcap is damaged, and was read to 0.000 s only" in warning
+
+
+def test_a_full_disk_is_no_damaged_file(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(reader, "unpacked", full)
+    with pytest.raises(OSError, match="no space to unpack bag.mcap in .*let TMPDIR name a folder"):
+        Bag(written(tmp_path / "bag")).__enter__()
+
+
+def test_what_was_unpacked_is_not_unpacked_again(tmp_path, monkeypatch):
+    path = tmp_path / "bag"
+    writer = Writer(path, version=8, storage_plugin=MCAP)
+    writer.set_compression(CompressionMode.FILE, CompressionFormat.ZSTD)
+    with writer:
+        image = writer.add_connection("/image", "sensor_msgs/msg/Image", typestore=typestore())
+        for time_ns, data in some_images(tmp_path):
+            writer.write(image, time_ns, data)
+    with Bag(path) as bag:
+        monkeypatch.setattr(reader, "unpacked", None)
+        with bag.again() as beside:
+            assert numbers(beside) == numbers(bag) == list(range(20))
 
 
 def test_one_damaged_file_does_not_cost_the_others(tmp_path):
