@@ -69,14 +69,15 @@ class Calibration:
             if not isinstance(values, dict):
                 raise CalibrationError("holds no mapping; give intrinsics and extrinsics")
             _refuse_unknown(values, ("intrinsics", "extrinsics"), "calibration")
+            given = {key: values.get(key) or {} for key in ("intrinsics", "extrinsics")}
+            for key, sensors in given.items():
+                if not isinstance(sensors, dict):
+                    raise CalibrationError(f"{key} is {sensors!r}; give them by sensor")
             return cls(
-                {
-                    name: _camera_from_yaml(v)
-                    for name, v in (values.get("intrinsics") or {}).items()
-                },
-                {name: parse_transform(v) for name, v in (values.get("extrinsics") or {}).items()},
+                {name: _camera_from_yaml(v) for name, v in given["intrinsics"].items()},
+                {name: parse_transform(v) for name, v in given["extrinsics"].items()},
             )
-        except (OSError, yaml.YAMLError, ValueError) as error:
+        except (OSError, yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise CalibrationError(f"calibration file {path}: {error}") from error
 
 
@@ -292,7 +293,8 @@ def _camera_from_yaml(values: Any) -> Camera:
     _refuse_unknown(values, _YAML_KEYS, "intrinsic")
 
     def numbers(key: str) -> list[float]:
-        return list(values[key]["data"]) if key in values else []
+        given = values.get(key, [])
+        return list(given["data"] if isinstance(given, Mapping) else given)
 
     return Camera.from_info(
         k=numbers("camera_matrix"),

@@ -78,9 +78,12 @@ class Accountant:
         self._open: dict[int, _Said] = {}
         self._collector = Collector(space, sensors)
         self._labelled = 0
+        self.unstamped = 0
+        """Label images without a stamp, which nothing can be compared with."""
 
     def hear_labels(self, message: Any, heard_ns: int | None) -> None:
         """The node's labels arrived, at this time on the bag's clock if that is known."""
+        self.unstamped += conversions.stamp_ns(message) == 0
         said = self._said(message)
         said.labels, said.heard_ns = conversions.label_ids(message), heard_ns
         self._settle(_OPEN_SETS)

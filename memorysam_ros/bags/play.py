@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections import deque
 from collections.abc import Collection
 from typing import Any
 
@@ -12,10 +14,12 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.interfaces import QosDurability, QosReliability
 
 from memorysam_ros.bags.reader import Bag, RawMessage, Topic
+from memorysam_ros.bags.topics import TRANSFORMS
 from memorysam_ros.conversions.outputs import ros_class
 
 _DEPTH = 100
 _POLL_S = 0.02
+CLOCK = "/clock"
 _LATCHED = ("/tf_static", "/robot_description")
 
 
@@ -31,7 +35,7 @@ class Player:
         """
         self._bag = bag
         self.skipped: dict[str, str] = {}
-        """Topics whose type is not installed here, and the type."""
+        """Topics that are not played, and why."""
         self._publishers: dict[str, Any] = {}
         for name in sorted(bag.topics if topics is None else topics):
             if name not in bag.topics:
@@ -39,15 +43,18 @@ class Player:
                     f"the bag has no topic {name}; it has {', '.join(sorted(bag.topics))}"
                 )
             topic = bag.topics[name]
+            if clock_hz > 0 and name == CLOCK:
+                self.skipped[name] = "the bag's own time is published in its place"
+                continue
             try:
                 kind = ros_class(topic.msgtype)
             except (ModuleNotFoundError, AttributeError):
-                self.skipped[name] = topic.msgtype
+                self.skipped[name] = f"{topic.msgtype} is not installed"
                 continue
             self._publishers[name] = node.create_publisher(kind, name, _profile(topic))
         self._clock = None
         if clock_hz > 0:
-            self._clock = node.create_publisher(ros_class("rosgraph_msgs/msg/Clock"), "/clock", 10)
+            self._clock = node.create_publisher(ros_class("rosgraph_msgs/msg/Clock"), CLOCK, 10)
         self._clock_period_ns = round(1e9 / clock_hz) if clock_hz > 0 else 0
 
     def wait_for_subscribers(self, timeout_s: float) -> list[str]:
@@ -87,10 +94,12 @@ class Player:
         latched = {n for n in self._publishers if _is_latched(self._bag.topics[n])}
         if first_ns <= self._bag.start_ns or not latched:
             return
-        last: dict[str, RawMessage] = {}
+        given: dict[str, deque[RawMessage]] = {}
         for raw in self._bag.messages(latched, None, first_ns):
-            last[raw.topic] = raw
-        for raw in last.values():
+            # Each publisher of transforms tells of its own; of all else the latest is what counts.
+            most = _DEPTH if raw.msgtype == TRANSFORMS else 1
+            given.setdefault(raw.topic, deque(maxlen=most)).append(raw)
+        for raw in itertools.chain.from_iterable(given.values()):
             self._publishers[raw.topic].publish(raw.data)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Collection
 from typing import Any
@@ -10,7 +11,6 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from memorysam_ros.bags.ros_session import interruptible
 from memorysam_ros.bags.types import typestore
 from memorysam_ros.bags.writer import BagWriter
 from memorysam_ros.conversions.outputs import ros_class
@@ -43,22 +43,24 @@ class Recorder:
         """Topics that were asked for, but that nobody publishes so far."""
         return sorted((self._wanted or set()) - set(self._subscriptions) - set(self.skipped))
 
-    def run(self, duration_s: float | None = None) -> None:
-        """Records until the time is over, or until SIGINT (Ctrl-C) or SIGTERM."""
+    def run(self, stopped: threading.Event, duration_s: float | None = None) -> None:
+        """Records until the time is over, or until it is stopped.
+
+        An exception could strike in the middle of a message that is being written; see
+        :func:`~memorysam_ros.bags.ros_session.interruptible`.
+        """
         end = None if duration_s is None else time.monotonic() + duration_s
         executor = SingleThreadedExecutor()
         executor.add_node(self._node)
         looked = 0.0
-        # An exception could strike in the middle of a message that is being written.
-        with interruptible() as stopped:
-            try:
-                while not stopped.is_set() and (end is None or time.monotonic() < end):
-                    if time.monotonic() - looked > _POLL_S:
-                        looked = time.monotonic()
-                        self.discover()
-                    executor.spin_once(timeout_sec=_POLL_S)
-            finally:
-                executor.shutdown()
+        try:
+            while not stopped.is_set() and (end is None or time.monotonic() < end):
+                if time.monotonic() - looked > _POLL_S:
+                    looked = time.monotonic()
+                    self.discover()
+                executor.spin_once(timeout_sec=_POLL_S)
+        finally:
+            executor.shutdown()
 
     def discover(self) -> None:
         """Subscribes to topics that are new since the last time."""

@@ -82,6 +82,7 @@ def parameters(
     values |= {name: value for name, value in given.items() if value is not None}
     if args.calibration:
         values["calibration_file"] = args.calibration
-    if "events" in found and bag.topics[found["events"]].msgtype == IMAGE:
-        values["event.source"] = "image"
+    if "events" in found:
+        is_image = bag.topics[found["events"]].msgtype == IMAGE
+        values["event.source"] = "image" if is_image else "packets"
     return from_values(values)

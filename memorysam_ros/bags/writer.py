@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -34,16 +36,22 @@ class BagWriter:
     """A new bag, to be used as a context: a folder, or one file if its name says so.
 
     It is written beside its final place and moved there at the end; where the block is left by an
-    exception, nothing remains.
+    exception, nothing remains, unless it is to be kept.
     """
 
     def __init__(
-        self, path: str | Path, storage: Storage | None = None, compress: bool = False
+        self,
+        path: str | Path,
+        storage: Storage | None = None,
+        compress: bool = False,
+        keep: bool = False,
     ) -> None:
         """``storage`` is by default what the path ends in (``.mcap``, ``.db3``), else mcap.
 
-        Chunks of an mcap are compressed by zstd with ``compress``; sqlite3 cannot do that. Raises
-        ValueError for an unknown storage, FileExistsError where the path is taken.
+        With ``keep``, what was written until an exception stays under another name (:attr:`kept`):
+        for what cannot be made again. Chunks of an mcap are compressed by zstd with ``compress``;
+        sqlite3 cannot do that. Raises ValueError for an unknown storage, FileExistsError where the
+        path is taken.
         """
         self.path = Path(path)
         self._file_suffix = self.path.suffix if self.path.suffix in _OF_SUFFIX else ""
@@ -57,7 +65,9 @@ class BagWriter:
         """Makes messages for :meth:`write`."""
         self.counts: dict[str, int] = {}
         """Messages written, by topic."""
-        self._storage, self._compress = storage, compress
+        self.kept: Path | None = None
+        """The unfinished bag that an exception left behind."""
+        self._storage, self._compress, self._keep = storage, compress, keep
         self._connections: dict[str, Connection] = {}
 
     def __enter__(self) -> BagWriter:
@@ -79,13 +89,21 @@ class BagWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        file = self._written / (self._written.name + self._file_suffix)
+        made = file if self._file_suffix else self._written
         try:
-            self._writer.__exit__(kind, error, trace)
+            if kind is not None and self._keep:
+                with suppress(Exception):  # as far as that goes, on a disk that is full
+                    self._writer.__exit__(None, None, None)
+            else:
+                self._writer.__exit__(kind, error, trace)
             if kind is None:
                 _refuse_existing(self.path)
-                file = self._written / (self._written.name + self._file_suffix)
-                (file if self._file_suffix else self._written).rename(self.path)
+                made.rename(self.path)
         finally:
+            if self._keep and self.counts and made.exists():  # it was not moved
+                self.kept = _free(self.path, self._file_suffix)
+                made.rename(self.kept)
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def write(self, topic: str, message: Any, time_ns: int, latched: bool = False) -> None:
@@ -144,6 +162,13 @@ def _qos(latched: bool) -> tuple[Qos, ...]:
             avoid_ros_namespace_conventions=False,
         ),
     )
+
+
+def _free(path: Path, suffix: str) -> Path:
+    """A name beside a path that says that the bag is unfinished."""
+    stem = path.name.removesuffix(suffix)
+    names = (f"{stem}.unfinished{n or ''}{suffix}" for n in itertools.count())
+    return next(free for name in names if not (free := path.with_name(name)).exists())
 
 
 def _refuse_existing(path: Path) -> None:

@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", help="folder of the data set; it may exist")
     parser.add_argument("--split", choices=SPLITS, default="train", help="where to put it (train)")
     parser.add_argument("--sequence", metavar="NAME", help="the sequence's name (the bag's)")
-    parser.add_argument("--condition", metavar="NAME", help="such as night (what the bag says)")
+    parser.add_argument(
+        "--condition", metavar="NAME", help="such as night (what the bag says beside its --labels)"
+    )
     parser.add_argument(
         "--depth", choices=("log_depth", "hha"), default="log_depth", help="how depth is drawn"
     )

@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
         player = Player(node, bag, args.topics, args.clock)
         for warning in bag.warnings:
             print(f"memorysam play: {warning}", file=sys.stderr)
-        for name, kind in player.skipped.items():
-            print(f"memorysam play: {name} is left out: {kind} is not installed", file=sys.stderr)
+        for name, why in player.skipped.items():
+            print(f"memorysam play: {name} is left out: {why}", file=sys.stderr)
         lonely = player.wait_for_subscribers(args.wait)
         if lonely:
             print(f"memorysam play: nobody listens to {', '.join(lonely)}", file=sys.stderr)

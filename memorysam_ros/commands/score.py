@@ -90,6 +90,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"listening to {args.node}; Ctrl-C ends it", flush=True)
         listener.run(stopped, args.idle)
         account = accountant.finish()
+        if not account.sets_out and accountant.unstamped:
+            raise ValueError(
+                f"the {accountant.unstamped} labels of {args.node} have stamps of zero, as its "
+                "camera has: they cannot be compared with the bag"
+            )
         if not account.sets_out:
             raise ValueError(f"{args.node} published no labels")
         told = _write(folder, account, listener, bag.warnings, args)

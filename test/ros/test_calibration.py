@@ -150,6 +150,9 @@ FILE = """
 """
 
 
+CAMERA = "intrinsics: {{image: {{image_width: 640, image_height: 480, camera_matrix: {}}}}}"
+
+
 def written(tmp_path, text: str):
     path = tmp_path / "rig.yaml"
     path.write_text(textwrap.dedent(text))
@@ -165,6 +168,10 @@ def test_a_calibration_file(tmp_path):
     assert calibration.extrinsics["lidar"][2, 3] == 0.1
     assert calibration.extrinsics["depth"][0, 3] == 0.05
     assert Calibration.from_file(written(tmp_path, "")) == Calibration()
+    plain = Calibration.from_file(
+        written(tmp_path, CAMERA.format([500, 0, 320, 0, 510, 240, 0, 0, 1]))
+    )
+    assert plain.intrinsics["image"] == Camera(640, 480, 500, 510, 320, 240)
 
 
 @pytest.mark.parametrize(
@@ -174,6 +181,10 @@ def test_a_calibration_file(tmp_path):
         ("extrinsics: {radar: 0 0 0 0 0 0 1}", "radar; known are depth, event, lidar"),
         ("extrinsics: {lidar: 1 2 3}", "neither 7"),
         ("intrinsics: {image: {fx: 500}}", "camera_calibration"),
+        ("intrinsics: [1]", "intrinsics is .1.; give them by sensor"),
+        ("extrinsics: [1]", "extrinsics is .1.; give them by sensor"),
+        (CAMERA.format("{rows: 3}"), "data"),
+        (CAMERA.format("5"), "iterable"),
         ("- 1", "no mapping"),
         ("a: [", "rig.yaml"),
     ],

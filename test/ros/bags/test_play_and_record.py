@@ -1,16 +1,18 @@
 """Over real DDS, in processes of their own."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from memorysam_core.cli import main
-from memorysam_ros.bags import Bag, BagWriter
+from memorysam_ros.bags import Bag, BagWriter, play, record
 
 from .conftest import MAKE
 
@@ -132,6 +134,65 @@ def test_clock_follows_the_bag(bag, start, tmp_path):
     steps = np.diff(times_ns)
     assert len(times_ns) > 30 and set(steps) == {20_000_000}
     assert times_ns[-1] <= SECOND_NS + 980_000_000
+
+
+def test_a_recording_that_fills_the_disk_is_kept(tmp_path, monkeypatch, capsys):
+    def run(recorder, stopped, duration_s):
+        signal.raise_signal(signal.SIGINT)  # ends it, and a second one does not break it off
+        assert stopped.is_set()
+        writer = recorder._writer
+        for number in range(5):
+            writer.write("/header", writer.messages.header(number, "a"), number)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(record.Recorder, "run", run)
+    assert main(["record", "-o", str(tmp_path / "drive.mcap")]) == 2
+    kept = tmp_path / "drive.unfinished.mcap"
+    complaint = capsys.readouterr().err
+    assert "No space left on device; what was recorded until then is in" in complaint
+    assert str(kept) in complaint and list(tmp_path.iterdir()) == [kept]
+    assert len(contents(kept)["/header"]) == 5
+
+
+class Heard:
+    """A node whose publishers say what they were given."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[str, object]] = []
+
+    def create_publisher(self, kind, topic: str, profile):
+        heard = SimpleNamespace(publish=lambda data: self.published.append((topic, data)))
+        return heard
+
+
+def test_all_static_transforms_from_before_the_start_are_given(tmp_path, monkeypatch):
+    """Each driver tells of its own; of a map only the latest counts."""
+    monkeypatch.setattr(play, "ros_class", lambda name: object)
+    with BagWriter(tmp_path / "drive.mcap") as writer:
+        for number, frame in enumerate(("camera", "lidar")):
+            pose = (0, "base", frame, np.eye(4))
+            writer.write("/tf_static", writer.messages.transforms([pose]), number, latched=True)
+            said = MAKE("std_msgs/msg/String", data=frame)
+            writer.write("/map_name", said, number, latched=True)
+        writer.write("/late", MAKE("std_msgs/msg/String", data="late"), 2 * SECOND_NS)
+    node = Heard()
+    with Bag(tmp_path / "drive.mcap") as bag:
+        assert play.Player(node, bag).play(rate=100, start_s=1.0) == 1
+        told = [(raw.topic, raw.data) for raw in bag.messages()]
+    expected = [told[0], told[2], told[3], told[4]]  # without the first name of the map
+    assert sorted(node.published, key=repr) == sorted(expected, key=repr)
+    assert node.published[-1] == told[4]
+
+
+def test_a_clock_of_its_own_takes_the_place_of_the_bags(tmp_path):
+    with BagWriter(tmp_path / "drive.mcap") as writer:
+        time = MAKE("builtin_interfaces/msg/Time", sec=7, nanosec=0)
+        writer.write("/clock", MAKE("rosgraph_msgs/msg/Clock", clock=time), 0)
+        writer.write("/header", writer.messages.header(1, "a"), 1)
+    with Bag(tmp_path / "drive.mcap") as bag:
+        plain, simulated = play.Player(Heard(), bag), play.Player(Heard(), bag, clock_hz=100)
+    assert plain.skipped == {}
+    assert simulated.skipped == {"/clock": "the bag's own time is published in its place"}
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,29 @@ def test_an_interrupted_bag_leaves_nothing(tmp_path, error):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["drive.mcap", "drive.db3", "drive"])
+def test_what_cannot_be_made_again_is_kept_unfinished(tmp_path, name):
+    def broken_off(writer: BagWriter, after: int) -> None:
+        with writer:
+            for number in range(after):
+                writer.write("/header", writer.messages.header(number, "a"), number)
+            raise OSError("no space")
+
+    for times in range(2):
+        writer = BagWriter(tmp_path / name, keep=True)
+        with pytest.raises(OSError, match="no space"):
+            broken_off(writer, 10)
+        unfinished = ("drive.unfinished", "drive.unfinished1")[times]
+        assert writer.kept == tmp_path / name.replace("drive", unfinished)
+        with Bag(writer.kept) as bag:
+            assert [raw.time_ns for raw in bag.messages()] == list(range(10))
+    assert len(list(tmp_path.iterdir())) == 2
+    empty = BagWriter(tmp_path / name, keep=True)
+    with pytest.raises(OSError, match="no space"):
+        broken_off(empty, 0)
+    assert empty.kept is None and len(list(tmp_path.iterdir())) == 2
+
+
 def test_an_existing_bag_is_kept(tmp_path):
     (tmp_path / "bag").mkdir()
     with pytest.raises(FileExistsError, match="remove it"):
