@@ -147,6 +147,18 @@ def test_fused_equals_unfused() -> None:
 
 
 @torch.no_grad()
+def test_tables_of_positions_are_those_in_full_precision_while_training_in_bf16() -> None:
+    """Else a model would learn with other positions than it runs with."""
+    model = small_model()
+    like = model.no_mem_embed.new_empty(1, 1, 5, 9)
+    expected = model._grid_tables(like)
+    model._tables.clear()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model._grid_tables(like)
+    for name in ("current_position", "memory_position", "image_position"):
+        assert torch.equal(getattr(found, name), getattr(expected, name)), name
+
+
 def test_every_frame_counts_and_order_matters() -> None:
     model, frames = small_model(), random_frames(3, 1, 3, 64, 64)
     whole = model(frames).logits

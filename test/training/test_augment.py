@@ -117,6 +117,34 @@ def test_flipping_polarisation_flips_the_sign_of_its_angle():
     torch.testing.assert_close(normalised(frame, aolp)[0], angle.sin())
 
 
+def test_what_is_padded_or_black_holds_no_angle():
+    """Sine and cosine of -1 are none, and would be seen in every third sample."""
+    modalities = mcubes_modalities()
+    frames = {m.name: torch.full((3, 64, 64), 255, dtype=torch.uint8) for m in modalities}
+    one = Sample(frames, torch.zeros(64, 64, dtype=torch.uint8), "made up")
+    small = dataclasses.replace(STILL, scale=(0.5, 0.5))
+    to_batch = TrainingBatch(small, 0.0, modalities, (64, 64))
+    seen, labels = to_batch([one], [Draw(0, tuple(frames), 0)])
+    padded = labels[0] == 255
+    assert padded.sum() == 3 * 32 * 32
+    black = -torch.tensor(IMAGENET_MEAN) / torch.tensor(IMAGENET_STD)
+    torch.testing.assert_close(seen[0, 0][:, padded], black[:, None].expand(-1, 3 * 32 * 32))
+    assert not seen[1:, 0][:, :, padded].any()
+    hidden = corrupt(torch.ones(3, 64, 64), modalities[1], Always("blackout"))
+    assert set(hidden.unique().tolist()) <= {0.5, 1.0} and (hidden == 0.5).any()
+
+
+class Always(random.Random):
+    """Draws one fault whatever there is."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(0)
+        self.fault = fault
+
+    def choice(self, options):
+        return self.fault
+
+
 @pytest.mark.parametrize(
     ("height", "width", "short", "expected"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memorysam_core.labels import IGNORE
+from memorysam_core.model import Output
 from memorysam_training.losses import class_weights, iou_error, ohem_cross_entropy
+from memorysam_training.recipe import Loss
+from memorysam_training.step import loss_terms
 
 
 def brute_force(
@@ -102,6 +106,18 @@ def test_class_weights_by_hand():
     assert (even * torch.tensor([10, 30, 60])).tolist() == pytest.approx([100 / 3] * 3)
 
 
+@pytest.mark.parametrize("weights", [None, torch.ones(3)])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_logits_that_are_no_numbers_give_a_loss_that_is_none(weights, share):
+    """So that the run ends with an error that says so, and not with one of a division by zero."""
+    labels = torch.zeros(1, 4, 4, dtype=torch.long)
+    logits = torch.zeros(1, 3, 4, 4)
+    logits[:, 0] = 20.0  # easy, where they are numbers
+    logits.view(1, 3, -1)[..., : int(16 * share)] = torch.nan
+    loss = ohem_cross_entropy(logits, labels, class_weights=weights)
+    assert loss.isnan().item() == (share > 0)
+
+
 def test_a_batch_without_labels_is_zero_not_nan():
     logits = torch.randn(2, 3, 4, 4, requires_grad=True)
     loss = ohem_cross_entropy(logits, torch.full((2, 4, 4), 255))
@@ -116,6 +132,20 @@ def test_bfloat16_logits_are_judged_in_float32():
     low = ohem_cross_entropy(logits.bfloat16(), labels)
     assert low.dtype == torch.float32
     assert low.item() == pytest.approx(ohem_cross_entropy(logits, labels).item(), rel=2e-2)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_a_predicted_iou_always_takes_part_in_the_loss(weight):
+    """Even with a weight of 0: DDP waits for the gradients of whatever comes out of a model."""
+    logits = torch.randn(1, 3, 4, 4, requires_grad=True)
+    predicted = torch.randn(2, 1, 3, requires_grad=True)
+    output = Output(logits, None, None, predicted)
+    loss = Loss(iou_weight=weight)
+    session = SimpleNamespace(
+        recipe=SimpleNamespace(loss=loss), prototypes=None, class_weights=None
+    )
+    loss_terms(session, output, torch.zeros(1, 8, 8, dtype=torch.long))["loss"].backward()
+    assert predicted.grad is not None and predicted.grad.any().item() == (weight > 0)
 
 
 def test_error_of_the_predicted_iou_by_hand() -> None:

@@ -44,8 +44,7 @@ def load(session: Session) -> None:
     """
     state = session.folder.load_state()
     refuse_another_run(session, state)
-    groups = [group for part in session.optimisers.plain for group in part.param_groups]
-    decays = [group["weight_decay"] for group in groups]  # may be others than those of the state
+    decays = [g["weight_decay"] for g in _groups(session)]  # may be others than those of the state
     distributed_state.set_state_dict(
         session.model,
         session.optimisers.plain,
@@ -54,7 +53,7 @@ def load(session: Session) -> None:
         # not strict: parameters that no step has used yet have no moments
         options=distributed_state.StateDictOptions(full_state_dict=True, strict=False),
     )
-    for group, decay in zip(groups, decays, strict=True):
+    for group, decay in zip(_groups(session), decays, strict=True):
         group["weight_decay"] = decay
     _drop_invented_moments(session, state["optimiser"]["state"])
     if session.prototypes is not None:
@@ -77,6 +76,10 @@ def whole_model(session: Session) -> MemorySAM | None:
     copy = build_model(session.plain_model.architecture)
     copy.load_state_dict(weights)
     return merge_adapters(copy)
+
+
+def _groups(session: Session) -> list[dict[str, Any]]:
+    return [group for part in session.optimisers.plain for group in part.param_groups]
 
 
 def _drop_invented_moments(session: Session, stored: dict) -> None:

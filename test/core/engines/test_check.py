@@ -149,7 +149,7 @@ class FewOtherLabels(Eager):
         (FewOtherLabels, r"labels, or as good ones, on 99.\d+% of .* at least 99.99% are wanted"),
     ],
 )
-def test_an_export_that_computes_something_else_leaves_nothing(
+def test_an_export_that_computes_something_else_leaves_what_there_was(
     checkpoint: Path,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -163,11 +163,14 @@ def test_an_export_that_computes_something_else_leaves_nothing(
             onnx_files.file_of(path, graph).touch()
 
     def load(path: Path, made_for: object, shapes: Shapes) -> Eager:
-        assert len(list(tmp_path.iterdir())) == 2
+        assert len(list(path.parent.iterdir())) == 2
         return kind(Modules(load_checkpoint(checkpoint).build().fuse(), CONTRACT, shapes.size))
 
     monkeypatch.setattr(onnx_files, "export", write)
     monkeypatch.setattr(onnx_files, "OnnxFiles", load)
+    before = tmp_path / "robot.onnx"
+    before.write_bytes(b"of an earlier export")
     with pytest.raises(ValueError, match=message):
-        export(load_checkpoint(checkpoint), tmp_path / "robot.onnx", lengths=[2])
-    assert list(tmp_path.iterdir()) == []
+        export(load_checkpoint(checkpoint), before, lengths=[2])
+    assert list(tmp_path.iterdir()) == [before]
+    assert before.read_bytes() == b"of an earlier export"
