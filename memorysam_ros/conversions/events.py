@@ -28,6 +28,7 @@ class EventStream:
 
     def __init__(self) -> None:
         self._evt3: Decoder | None = None
+        self._size = (0, 0)
         self._next_seq: int | None = None
         self.lost_packets = 0
         """Packets that the sequence numbers say were lost on the way."""
@@ -78,8 +79,9 @@ class EventStream:
         self._next_seq = seq + 1
 
     def _evt3_events(self, message: Any, data: np.ndarray) -> Columns:
-        if self._evt3 is None:
-            self._evt3 = evt3_decoder(int(message.width), int(message.height))
+        size = int(message.width), int(message.height)
+        if self._evt3 is None or self._size != size:
+            self._evt3, self._size = evt3_decoder(*size), size
         events = self._evt3.decode(data)
         return events.t_ns, events.x, events.y, events.p
 

@@ -49,6 +49,14 @@ def test_evt3_goes_on_where_the_last_packet_ended():
     assert events.t_ns.tolist() == [STAMP + 1000]
 
 
+def test_a_sensor_that_changes_its_resolution_is_decoded_anew():
+    stream = EventStream()
+    stream.decode(packet(evt3(7, 5_000, (3, 1)), "evt3", seq=10, width=16, height=12))
+    events = stream.decode(packet(evt3(47, 6_000, (63, 1)), "evt3", seq=11))
+    assert (events.x.tolist(), events.y.tolist()) == ([63], [47])
+    assert stream.lost_packets == 0
+
+
 def test_a_lost_packet_is_counted_and_its_row_is_not_guessed():
     stream = EventStream()
     stream.decode(packet(evt3(7, 5_000, (3, 1)), "evt3", seq=10))

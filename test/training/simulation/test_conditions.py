@@ -10,6 +10,8 @@ from memorysam_training.simulation.conditions import (
     blend,
 )
 from memorysam_training.simulation.drive import Drive
+from memorysam_training.simulation.rig import Rig
+from memorysam_training.simulation.sensors import lidar
 
 T = 1.0
 
@@ -137,3 +139,20 @@ def test_every_condition_and_failure_has_its_line_in_the_table():
 def test_drives_of_one_seed_and_another_condition_share_their_world(drive, rig):
     other = Drive(5, 2.0, ("night",), (), rig)
     np.testing.assert_array_equal(other.camera(T).labels, drive.camera(T).labels)
+
+
+@pytest.mark.parametrize("weather", ["rain", "fog"])
+def test_drops_echo_from_before_what_the_beam_would_meet(weather, monkeypatch):
+    """With every return kept, beams in clear air and in weather can be compared one by one."""
+    monkeypatch.setattr(lidar, "_chance", lambda distance, *_: np.ones_like(distance))
+    rig = Rig(rings=32, columns=128)
+    clear, thick = (Drive(5, 2.0, (name,), (), rig).lidar(1.0) for name in ("cloud", weather))
+    ranges = {}
+    for name, scan in (("clear", clear), (weather, thick)):
+        far = np.linalg.norm(scan.xyz, axis=1)
+        ranges[name] = dict(zip(zip(scan.ring, scan.time_s, strict=True), far, strict=True))
+    both = ranges["clear"].keys() & ranges[weather].keys()
+    farther = [ranges[weather][k] - ranges["clear"][k] for k in both]
+    nearer = sum(f < -1 for f in farther)
+    assert len(both) > 1000 and nearer > 5
+    assert max(farther) < 0.5  # noise, and the way that the LiDAR moves in a turn

@@ -1,6 +1,10 @@
 """The command line: what it refuses, what it leaves behind, and the sheet."""
 
 import argparse
+import math
+import multiprocessing
+import os
+import time
 
 import numpy as np
 import pytest
@@ -8,7 +12,7 @@ from PIL import Image
 
 from memorysam_training.commands import simulate
 from memorysam_training.simulation import dataset, preview, statistics
-from memorysam_training.simulation.parallel import whole
+from memorysam_training.simulation.parallel import ordered, whole
 
 
 def parsed(*words):
@@ -39,6 +43,7 @@ def test_wrong_values_say_what_is_accepted(words, message):
         ([], "give a bag or folder to write"),
         (["out", "--seconds", "0"], "give 0.2 to 3600"),
         (["out", "--size", "8x8"], "at least 32x32"),
+        (["out", "--size", "2560x1440"], "at most 2048 each way; give --event-size"),
         (["out", "--seed", "-1"], "whole number from 0"),
         (["out", "--jobs", "0"], "at least 1"),
         (["out", "--dataset", "--fail", "lidar@1-2"], "--fail is for bags"),
@@ -69,6 +74,20 @@ def test_an_interrupt_leaves_nothing_half_written(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         simulate.run(parsed(*words))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_killed_process_is_an_error_and_not_waited_for():
+    with pytest.raises(OSError, match="killed, perhaps for want of memory; use fewer"):
+        list(ordered(os._exit, [1, 2, 3], 2))
+    assert not multiprocessing.active_children()
+
+
+def test_results_come_in_order_and_an_early_end_ends_the_processes():
+    assert list(ordered(math.sqrt, [16.0, 4.0, 1.0], 2)) == [4.0, 2.0, 1.0]
+    results = ordered(time.sleep, [0.0, 60.0, 60.0], 2)
+    next(results)
+    results.close()
+    assert not multiprocessing.active_children()
 
 
 def test_a_target_appears_only_when_it_is_whole(tmp_path):

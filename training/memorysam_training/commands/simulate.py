@@ -5,9 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import signal
-import sys
-import threading
 from pathlib import Path
 
 from memorysam_training.simulation.conditions import FAILURES, SENSORS, WEATHERS, Fault, Schedule
@@ -94,9 +91,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Does what the command line asks."""
     rig = _rig(args)
-    if threading.current_thread() is threading.main_thread():
-        # As Ctrl-C does: leave by way of the clean-up, so that nothing half written stays.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if args.jobs < 1:
         raise ValueError(f"--jobs is {args.jobs}; give at least 1")
     if args.seed < 0:
@@ -137,10 +131,16 @@ def _dataset(args: argparse.Namespace, folder: Path, rig: Rig) -> None:
 
 
 def _bag(args: argparse.Namespace, rig: Rig) -> None:
+    from memorysam_training.simulation import evt3
     from memorysam_training.simulation.bag import record
 
     if not 0.2 <= args.seconds <= 3600:
         raise ValueError(f"--seconds is {args.seconds:g}; give 0.2 to 3600")
+    if max(rig.event_size) > evt3.MOST_PIXELS:
+        raise ValueError(
+            f"the event camera has {rig.event_size[0]} x {rig.event_size[1]} pixels, and its "
+            f"packets (EVT3) at most {evt3.MOST_PIXELS} each way; give --event-size"
+        )
     conditions = args.conditions or ("sun",)
     record(args.out, args.seed, args.seconds, conditions, tuple(args.fail), rig, args.jobs)
 

@@ -106,7 +106,8 @@ def schedule(spec: Spec) -> list[Measurement]:
             t = round(timing.phase_s + index / timing.rate_hz + jitter * timing.jitter_s, 6)
             if t > spec.seconds or sensor in active(spec.faults, t):
                 continue
-            arrival = t + timing.latency_s * float(1 + 0.1 * lag)
+            turn = 0.5 / timing.rate_hz if sensor == "lidar" else 0.0  # the stamp is its middle
+            arrival = t + turn + timing.latency_s * float(1 + 0.1 * lag)
             measurements.append(Measurement(spec, sensor, index, t, stamp_ns(arrival)))
     return sorted(measurements, key=lambda m: (m.arrival_ns, m.sensor))
 

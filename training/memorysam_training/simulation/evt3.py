@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
+MOST_PIXELS = 2048
+"""Columns, and rows, that a word has room for."""
 _ROW, _COLUMN, _TIME_LOW, _TIME_HIGH = 0x0000, 0x2000, 0x6000, 0x8000
 
 
@@ -25,7 +27,7 @@ def encode(t_us: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.
         return np.zeros(0, np.uint8)
     if (np.diff(t_us) < 0).any():
         raise ValueError("events are out of order; sort them by time before encoding")
-    if max(x.max(), y.max()) > 2047 or min(x.min(), y.min()) < 0:
+    if max(x.max(), y.max()) >= MOST_PIXELS or min(x.min(), y.min()) < 0:
         raise ValueError("EVT3 holds columns and rows from 0 to 2047; an event lies outside")
     high, low = (t_us >> 12) & 0xFFF, t_us & 0xFFF
     columns = [

@@ -11,6 +11,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,16 +28,22 @@ def ordered(
         yield from map(work, tasks)
         return
     context = multiprocessing.get_context("spawn")  # forks of a process with threads may hang
-    with _single_threaded():
-        pool = context.Pool(min(processes, len(tasks)), _prepare)
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(min(processes, len(tasks)), context, _prepare)
     try:
-        yield from pool.imap(work, tasks)
+        with _single_threaded():  # processes start when they get their first task
+            results = pool.map(work, tasks)
+        yield from results
+    except BrokenProcessPool as error:
+        raise OSError(
+            "a process was killed, perhaps for want of memory; use fewer of them (--jobs)"
+        ) from error
     except BaseException:
-        pool.terminate()
+        for child in set(multiprocessing.active_children()) - others:
+            child.terminate()
         raise
     finally:
-        pool.close()
-        pool.join()
+        pool.shutdown(cancel_futures=True)
 
 
 @contextlib.contextmanager

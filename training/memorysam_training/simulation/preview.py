@@ -41,11 +41,11 @@ def write_sheet(
     sunny = Cell(seed, conditions[-1], None, rig)
     cells += [Cell(sunny.seed + 2, sunny.condition, failure, rig) for failure in FAILURES]
     progress, rows = Progress(len(cells), "moments"), []
-    for pictures in ordered(develop, cells, processes):
-        rows.append(pictures)
-        progress.advance()
-    sheet = _compose(rows[: len(conditions)], rows[len(conditions) :], conditions)
     with whole(path) as unfinished:
+        for pictures in ordered(develop, cells, processes):
+            rows.append(pictures)
+            progress.advance()
+        sheet = _compose(rows[: len(conditions)], rows[len(conditions) :], conditions)
         sheet.save(unfinished, format="PNG")
 
 

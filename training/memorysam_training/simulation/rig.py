@@ -23,7 +23,7 @@ class Timing:
     jitter_s: float = 0.0005
     """Standard deviation of the stamps about the even beat."""
     latency_s: float = 0.02
-    """From measurement to message."""
+    """From measurement to message; of the LiDAR, from its last one of a turn."""
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,8 @@ def _rained_on(image: Tensor, rain: float, rng: np.random.Generator) -> Tensor:
         y, x = (top + step * length).astype(int), (left - 0.16 * step * length).astype(int)
         inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
         streaks[y[inside], x[inside]] = bright[inside]
-    image = image + torch.from_numpy(streaks) * (0.25 + image.mean())
+    mean = float(image.numpy().mean(dtype=np.float64))  # torch's depends on the number of threads
+    image = image + torch.from_numpy(streaks) * (0.25 + mean)
     here = pixel_centres((height, width))
     uv = here.copy()
     for _ in range(int(9 * rain)):

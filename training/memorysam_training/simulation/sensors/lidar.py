@@ -14,8 +14,8 @@ from memorysam_training.simulation.scene import FAR_M, Scene, dot
 from memorysam_training.simulation.sensors.depth import CLEAR
 
 MAX_RANGE_M = 100.0
-SLICES = 4
-"""Instants per full turn at which moving things are posed anew."""
+SLICES, LONGEST_SLICE_S = 4, 0.025
+"""Moving things are posed anew so many times in a full turn, or as often as that takes."""
 _ECHO_M = 7.0
 """Mean distance of false echoes from drops."""
 
@@ -67,8 +67,9 @@ def scan(
     kept = draws[0] < _chance(distance, strength, material) * np.exp(-1.3 * thick * distance)
     kept &= (distance < MAX_RANGE_M) & (draws[1] > 0.12 * weather.rain)
     distance = distance + 0.02 * noise + 0.3 * jolt[2][:, None] * draws[1]
-    echo = draws[2] < 0.012 * weather.rain + 0.5 * thick
-    distance = np.where(echo, 1.5 - _ECHO_M * np.log(np.maximum(draws[1], 1e-4)), distance)
+    from_drop = 1.5 - _ECHO_M * np.log(np.maximum(draws[1], 1e-4))
+    echo = (draws[2] < 0.012 * weather.rain + 0.5 * thick) & (from_drop < distance)
+    distance = np.where(echo, from_drop, distance)
     kept = (kept | echo) & (distance > 0.5) & (distance < MAX_RANGE_M)
     # What the sensor believes of its beams, not where they truly went, makes the points.
     now_from_world = np.linalg.inv(
@@ -109,12 +110,13 @@ def _range(
     distance, strength = np.empty(beam.shape[1:], np.float32), np.empty(beam.shape[1:], np.float32)
     material = np.empty(beam.shape[1:], np.uint8)
     period = 1.0 / rig.timing["lidar"].rate_hz
-    slices = np.round(when / period * SLICES).astype(int)
+    count = max(SLICES, int(np.ceil(period / LONGEST_SLICE_S - 1e-9)))
+    slices = np.round(when / period * count).astype(int)
     for number in np.unique(slices):
         part = slices == number
         shape = -1, beam.shape[2]
         start, beams = origin[:, part].reshape(3, -1), direction[:, part].reshape(3, -1)
-        moment = t + number * period / SLICES
+        moment = t + number * period / count
         hits = scene.at(moment, _met(scene.fleet, moment, start, beams)).cast(start, beams)
         facing = np.abs(dot(hits.normal, hits.direction))
         bright = np.clip(hits.colour.mean(0), 0.03, 1)
