@@ -27,6 +27,10 @@ def missing_files(prefix: Path) -> list[str]:
     stubs = [path for path in (SOURCE / "resource/executables").iterdir() if path.is_file()]
     executables = {prefix / "lib" / PACKAGE / path.name for path in stubs}
     executables.add(prefix / "bin/memorysam")
+    # Of an editable installation, or with --symlink-install, they stay in the source.
+    weights = "memorysam_core/weights/nano_sim.safetensors"
+    if any(prefix.rglob("memorysam_core/cli.py")) and not any(prefix.rglob(weights)):
+        wanted.add(prefix / weights)
     problems = [f"{path} is missing" for path in sorted(wanted | executables) if not path.exists()]
     return problems + [
         f"{path} is not executable"

@@ -93,8 +93,10 @@ def player(context: LaunchContext) -> list:
     # The last image is still being labelled.
     ending = TimerAction(period=2.0, actions=[over])
 
-    def begin(event: ProcessExited, _: LaunchContext) -> Action | None:
-        return play if event.returncode == 0 else None
+    def begin(event: ProcessExited, _: LaunchContext) -> Action:
+        if event.returncode == 0:
+            return play
+        return EmitEvent(event=Shutdown(reason="segment_node did not become active"))
 
     return [
         RegisterEventHandler(OnProcessExit(target_action=ready, on_exit=begin)),

@@ -7,7 +7,13 @@ and give it as params_file.
 from collections.abc import Callable
 from pathlib import Path
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+from launch.actions import (
+    DeclareLaunchArgument,
+    LogInfo,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+)
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
@@ -75,8 +81,8 @@ def dds_profile(context: LaunchContext) -> list[SetEnvironmentVariable]:
     return [SetEnvironmentVariable(name, str(CONFIG / "fastdds.xml")) for name in PROFILES]
 
 
-def nodes(context: LaunchContext) -> list[Node]:
-    """The node, and RViz if wanted."""
+def nodes(context: LaunchContext) -> list[Node | LogInfo]:
+    """The node, and RViz if it is wanted and there: many a robot has none."""
 
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
@@ -98,6 +104,10 @@ def nodes(context: LaunchContext) -> list[Node]:
     )
     if value("rviz") == "false":
         return [segment]
+    try:
+        get_package_prefix("rviz2")
+    except PackageNotFoundError:
+        return [segment, LogInfo(msg="rviz2 is not installed: apt install ros-$ROS_DISTRO-rviz2")]
     shown = ("labels", "color", "overlay", "points", "organized_points")
     topics = [f"/segment_node/output/{topic}" for topic in shown]
     topics += [f"/segment_node/debug/{topic}_frame" for topic in ("depth", "events", "lidar")]

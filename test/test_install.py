@@ -19,6 +19,7 @@ from catkin_pkg.package import parse_package
 
 import memorysam_core
 from memorysam_core import cli
+from memorysam_core.checkpoint import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -74,6 +75,7 @@ def test_wheel_holds_every_module(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = module_files(ROOT / "memorysam_core") | module_files(ROOT / "memorysam_ros")
     assert sorted(expected - names) == []  # a folder without __init__.py is left out
+    assert str(SHIPPED.relative_to(ROOT)) in names
     assert not any(name.startswith(("test/", "training/", "memorysam_training/")) for name in names)
 
 

@@ -28,7 +28,7 @@ NEEDS_A_GRAPH = {
     "memorysam_ros/bags/listener.py": "subscribes to what is compared with the truth",
     "memorysam_ros/bags/play.py": "publishes a bag",
     "memorysam_ros/bags/record.py": "subscribes to what is recorded",
-    "memorysam_ros/bags/ros_session.py": "the node of these and of the next",
+    "memorysam_ros/ros_session.py": "the node of these and of the next",
     "memorysam_ros/commands/ready.py": "asks a node for its state",
     "memorysam_ros/demo/live.py": "plays the drive of the demo and listens",
     "memorysam_ros/view.py": "subscribes to what is watched",
@@ -145,6 +145,17 @@ def test_running_a_checkpoint_needs_torch_and_numpy() -> None:
         if top(module) in HEAVY and path.name != "adapters.py"
     ]
     assert not wrong
+
+
+def test_a_robot_needs_no_rosbags() -> None:
+    """Neither the node nor what its launch files start; package.xml cannot name it."""
+    code = (
+        "import sys; sys.modules['rosbags'] = None\n"
+        "import memorysam_ros.segment_node, memorysam_ros.ros_session\n"
+        "import memorysam_ros.commands.node, memorysam_ros.commands.ready\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_core_knows_no_messages() -> None:

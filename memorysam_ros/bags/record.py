@@ -47,7 +47,7 @@ class Recorder:
         """Records until the time is over, or until it is stopped.
 
         An exception could strike in the middle of a message that is being written; see
-        :func:`~memorysam_ros.bags.ros_session.interruptible`.
+        :func:`~memorysam_ros.ros_session.interruptible`.
         """
         end = None if duration_s is None else time.monotonic() + duration_s
         executor = SingleThreadedExecutor()

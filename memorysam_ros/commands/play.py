@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     """Plays the bag."""
     from memorysam_ros.bags.play import Player
     from memorysam_ros.bags.reader import Bag
-    from memorysam_ros.bags.ros_session import ros_session
+    from memorysam_ros.ros_session import ros_session
 
     if args.rate <= 0 or args.clock < 0:
         raise ValueError(f"rate is {args.rate:g} and clock {args.clock:g}; give rates above 0")

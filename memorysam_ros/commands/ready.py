@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from lifecycle_msgs.msg import State
     from lifecycle_msgs.srv import GetState
 
-    from memorysam_ros.bags.ros_session import ros_session
+    from memorysam_ros.ros_session import ros_session
 
     with ros_session("memorysam_ready", args.ros_args) as node:
         client = node.create_client(GetState, f"{args.node.rstrip('/')}/get_state")

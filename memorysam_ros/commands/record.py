@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _record(writer: BagWriter, output: Path, args: argparse.Namespace) -> Recorder:
     from memorysam_ros.bags.record import Recorder
-    from memorysam_ros.bags.ros_session import interruptible, ros_session
+    from memorysam_ros.ros_session import interruptible, ros_session
 
     # Until the bag is whole, a second Ctrl-C would break off what the first has begun to end.
     session = ros_session("memorysam_record", args.ros_args)

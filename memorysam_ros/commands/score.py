@@ -59,9 +59,9 @@ def run(args: argparse.Namespace) -> int:
     from memorysam_ros.bags import Bag
     from memorysam_ros.bags.account import Accountant
     from memorysam_ros.bags.listener import Listener
-    from memorysam_ros.bags.ros_session import interruptible, ros_session
     from memorysam_ros.bags.truth import Truth
     from memorysam_ros.bags.whole_folder import whole_folder
+    from memorysam_ros.ros_session import interruptible, ros_session
 
     if args.rate <= 0 or args.idle <= 0:
         raise ValueError(f"rate is {args.rate:g}, idle {args.idle:g} s; give numbers above 0")

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serves until it is interrupted."""
-    from memorysam_ros.bags.ros_session import ros_session
+    from memorysam_ros.ros_session import ros_session
     from memorysam_ros.shared_files import shared_file
     from memorysam_ros.view import serving
 

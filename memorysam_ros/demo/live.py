@@ -20,10 +20,10 @@ from memorysam_ros.bags import account
 from memorysam_ros.bags.account import DIAGNOSTICS
 from memorysam_ros.bags.play import Player
 from memorysam_ros.bags.reader import Bag
-from memorysam_ros.bags.ros_session import ros_session
 from memorysam_ros.bags.writer import BagWriter
 from memorysam_ros.demo.node_process import NAME, REMAPPED, NodeProcess, running_node
 from memorysam_ros.demo.pace import Pace, busy_s
+from memorysam_ros.ros_session import ros_session
 
 LABELS = f"{NAME}/{account.LABELS}"
 SEEN = [f"{NAME}/{topic}" for topic in account.SEEN.values()]

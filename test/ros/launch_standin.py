@@ -13,13 +13,16 @@ MODULES = {
     "launch": ("Action", "LaunchContext", "LaunchDescription"),
     "launch.actions": (
         "DeclareLaunchArgument", "EmitEvent", "ExecuteProcess", "IncludeLaunchDescription",
-        "OpaqueFunction", "RegisterEventHandler", "SetEnvironmentVariable", "TimerAction",
+        "LogInfo", "OpaqueFunction", "RegisterEventHandler", "SetEnvironmentVariable",
+        "TimerAction",
     ),
     "launch.event_handlers": ("OnProcessExit",),
     "launch.events": ("Shutdown",),
     "launch.events.process": ("ProcessExited",),
     "launch.launch_description_sources": ("PythonLaunchDescriptionSource",),
     "launch.substitutions": ("LaunchConfiguration",),
+    "ament_index_python": (),
+    "ament_index_python.packages": ("PackageNotFoundError", "get_package_prefix"),
     "launch_ros": (),
     "launch_ros.actions": ("Node",),
 }  # fmt: skip

@@ -85,6 +85,17 @@ def test_a_camera_info_is_beside_its_image_in_the_same_namespace(launch_file, im
     assert remappings["~/input/depth_camera_info"].replace("depth_", "") == info
 
 
+def test_without_rviz_the_node_starts_all_the_same(launch_file, monkeypatch):
+    def nowhere(name):
+        raise KeyError(name)
+
+    monkeypatch.setattr(launch_file, "get_package_prefix", nowhere)
+    monkeypatch.setattr(launch_file, "PackageNotFoundError", KeyError)
+    segment, told = started(launch_file, rviz="true")
+    assert segment.options["executable"] == "segment_node"
+    assert "rviz2 is not installed: apt install" in told.options["msg"]
+
+
 def test_rviz_follows_the_namespace_and_shows_topics_that_exist(launch_file, repository):
     _, rviz = started(launch_file, rviz="true", namespace="robot")
     remapped = dict(rviz.options["remappings"])

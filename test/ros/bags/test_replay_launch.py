@@ -57,7 +57,9 @@ def test_all_ends_with_the_bag_and_with_the_node(launch_file):
     (timer,) = found[play]
     assert type(timer.options["actions"][0]).__name__ == "EmitEvent"
     assert found[ready](exited(0), given) is play
-    assert found[ready](exited(2), given) is None
+    gone = found[ready](exited(2), given)
+    assert type(gone).__name__ == "EmitEvent"
+    assert gone.options["event"].options["reason"] == "segment_node did not become active"
     assert found[None](exited(0), given) is None
     over = found[None](exited(1, "segment_node-1"), given)
     assert over.options["event"].options["reason"] == "segment_node ended"
