@@ -20,6 +20,12 @@ from typing import Any
 from memorysam_ros.matching_rules import MS, MatchingRules, SensorRule
 from memorysam_ros.reading_queue import GAPS, Reading, ReadingQueue
 
+_LATE_NS = 2_000 * MS
+"""Readings that come so long after the moment of their set are told to be late; later ones, to be
+of another clock."""
+_MOST_CLOSED = 512
+_SLOWEST_NS = 5_000 * MS
+"""A leader that is regular, but slower than that, is silent in between."""
 _NEAR = 0.6
 """Share of a sensor's period within which a reading is expected to be the nearest to a moment:
 half, and a little for jitter."""
@@ -82,10 +88,13 @@ class Matcher:
         """Why each sensor was missing in the last set that lacked it."""
         self._unplaced: set[str] = set()
         self._arrivals: dict[str, int] = {}
+        self._pauses: deque[int] = deque(maxlen=2)
         self._awake_since: dict[str, int] = {}
         self._open: deque[_Open] = deque()
-        self._closed: deque[tuple[int, Mapping[str, str]]] = deque(maxlen=16)
+        self._closed: deque[tuple[int, Mapping[str, str]]] = deque(maxlen=_MOST_CLOSED)
         self._last_lead_ns: int | None = None
+        self._last_leader = ""
+        self._own_lead_ns: dict[str, int] = {}
         self._lead_gaps: deque[int] = deque(maxlen=GAPS)
         self._began_ns: int | None = None
         self._now_ns = 0
@@ -104,11 +113,14 @@ class Matcher:
         now_ns = self._advance(now_ns)
         if sensor not in self._arrivals or self.silent(sensor, now_ns):
             self._awake_since[sensor] = now_ns
-        leading = self.leader(now_ns) == sensor or sensor == self.rules.leader.name
+        is_first = sensor == self.rules.leader.name
+        leading = self.leader(now_ns) == sensor or is_first
+        if is_first and sensor in self._arrivals:
+            self._pauses.append(now_ns - self._arrivals[sensor])
         self._arrivals[sensor] = now_ns
         begin = stamp_ns + rule.offset_ns
         reading = Reading(begin, begin if end_ns is None else end_ns + rule.offset_ns, payload)
-        if sensor != self.rules.leader.name:
+        if not is_first:
             self._enqueue(sensor, reading)
         if leading:
             self._lead(sensor, reading, now_ns)
@@ -171,9 +183,17 @@ class Matcher:
         return next(iter((*placed, *able)), first.name)
 
     def silent(self, sensor: str, now_ns: int) -> bool:
-        """Whether nothing came from the sensor for longer than ``silent_after_ns``."""
-        last = self._arrivals.get(sensor, self._began_ns)
-        return last is not None and now_ns - last > self.rules.silent_after_ns
+        """Whether nothing came from the sensor for longer than ``silent_after_ns``, or, of a slow
+        leader, than its pauses are twice.
+        """
+        last, after_ns = self._arrivals.get(sensor, self._began_ns), self.rules.silent_after_ns
+        if sensor == self.rules.leader.name and len(self._pauses) == 2:
+            after_ns = max(after_ns, 2 * min(*self._pauses, _SLOWEST_NS // 2))
+        return last is not None and now_ns - last > after_ns
+
+    def unheard(self, sensor: str) -> None:
+        """Readings of an extra sensor are not wanted any more: no set waits for it."""
+        self._arrivals.pop(sensor, None)
 
     def flush(self, why: str) -> None:
         """Forgets open sets and queued readings, and counts them under ``why``."""
@@ -183,6 +203,7 @@ class Matcher:
         self._open.clear()
         self._closed.clear()
         self._last_lead_ns = None
+        self._own_lead_ns.clear()
         self._lead_gaps.clear()
         for queue in self._queues.values():
             queue.clear()
@@ -204,6 +225,7 @@ class Matcher:
         if now_ns < self._now_ns - self.rules.jump_ns:
             self.flush("the clock jumped back")
             self._arrivals.clear()
+            self._pauses.clear()
             self._awake_since.clear()
             self._began_ns, self._now_ns = None, now_ns
         self._now_ns = max(self._now_ns, now_ns)
@@ -214,25 +236,36 @@ class Matcher:
     def _enqueue(self, sensor: str, reading: Reading) -> None:
         for problem in self._queues[sensor].put(reading):
             self.counts[f"{sensor}: {problem}"] += 1
-        tolerance = self._rules[sensor].tolerance_ns
+        rule = self._rules[sensor]
+        if rule.window_ns:
+            # Sets that are yet to open look back no further, as long as their leader is heard.
+            waits_ns = self.rules.deadline_ns + self.rules.silent_after_ns
+            self._queues[sensor].forget_ended(reading.end_ns - rule.window_ns - waits_ns)
+        tolerance = rule.tolerance_ns
         for stamp_ns, missing in self._closed:
             if sensor in missing and abs(reading.stamp_ns - stamp_ns) <= tolerance:
                 self.counts[f"{sensor}: late"] += 1
                 break
 
     def _lead(self, sensor: str, reading: Reading, now_ns: int) -> None:
-        last = self._last_lead_ns
+        last, own = self._last_lead_ns, self._own_lead_ns.get(sensor)
         if last is not None and reading.stamp_ns <= last:
-            if last - reading.stamp_ns <= self.rules.jump_ns:
+            # Another leader's latency, or clock, is another: only its own stamps show a jump.
+            changed = sensor != self._last_leader and (own is None or reading.stamp_ns > own)
+            patience_ns = self.rules.silent_after_ns if changed else self.rules.jump_ns
+            if last - reading.stamp_ns <= patience_ns:
                 self.counts[f"{sensor}: out of order"] += 1
+                self._own_lead_ns[sensor] = max(reading.stamp_ns, own or reading.stamp_ns)
                 return
-            self._flush_before_jump(sensor)
+            if not changed:
+                self._flush_before_jump(sensor)
             last = None
         for queue in self._queues.values():
             queue.jumped = False
         if last is not None:
             self._lead_gaps.append(reading.stamp_ns - last)
-        self._last_lead_ns = reading.stamp_ns
+        self._last_lead_ns, self._last_leader = reading.stamp_ns, sensor
+        self._own_lead_ns[sensor] = reading.stamp_ns
         self._open.append(_Open(sensor, reading, now_ns))
 
     def _flush_before_jump(self, sensor: str) -> None:
@@ -338,6 +371,8 @@ class Matcher:
         if first.leader != self.rules.leader.name:
             missing[self.rules.leader.name] = f"silent; {first.leader} leads"
         self._closed.append((first.reading.stamp_ns, missing))
+        while first.reading.stamp_ns - self._closed[0][0] > _LATE_NS:
+            self._closed.popleft()
         self.reasons.update(missing)
         for name in missing:
             self.counts[f"{name}: missing"] += 1

@@ -137,7 +137,8 @@ class Inputs:
 
     def _subscribe(self, wanted: Wanted, callback: Callable[[Any], None], on_lost: OnLost) -> Any:
         def lost(event: Any) -> None:
-            on_lost(wanted.sensor, event.total_count_change)
+            if wanted.kind is not CameraInfo:  # of which any one will do
+                on_lost(wanted.sensor, event.total_count_change)
 
         # rclpy's own callbacks would log what the diagnostics say, and cost time in each turn.
         for events in (

@@ -55,10 +55,15 @@ _DO_WITH_LESS = (
 class UnusableSet(Exception):
     """A set of which nothing, or not what is required, can be shown to the model."""
 
-    def __init__(self, why: str, troubles: Mapping[str, str]) -> None:
-        """``troubles``: sensors whose message could not be used, and why."""
+    def __init__(
+        self, why: str, troubles: Mapping[str, str], worked: frozenset[str] = frozenset()
+    ) -> None:
+        """``troubles``: sensors whose message could not be used, and why; ``worked``: those of
+        which a frame was drawn.
+        """
         super().__init__(why)
         self.troubles = troubles
+        self.worked = worked
 
 
 class Pipeline:
@@ -231,9 +236,10 @@ class Pipeline:
         return segmentation
 
     def _refuse_unusable(self, frames: dict[str, Tensor], troubles: dict[str, str]) -> None:
+        worked = frozenset(self.modalities[name] for name in frames)
         for sensor, trouble in troubles.items():
             if self._required(sensor):
-                raise UnusableSet(f"{sensor}: {trouble}", troubles)
+                raise UnusableSet(f"{sensor}: {trouble}", troubles, worked)
         if not frames:
             told = "; ".join(f"{sensor}: {trouble}" for sensor, trouble in troubles.items())
             raise UnusableSet(told or "no frame could be drawn", troubles)

@@ -6,6 +6,7 @@ may be simulated, rates and silence on a clock that never stops.
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from collections import deque
 from collections.abc import Mapping
@@ -67,6 +68,11 @@ class SensorHealth:
         self._began_ns, self._bounds = began_ns, bounds
         self._arrivals_ns: deque[int] = deque(maxlen=100)
         self._latencies_ns: deque[int] = deque(maxlen=10)
+
+    def may_pause(self, pause_ns: int) -> None:
+        """It is slow, and its last reading serves for so long."""
+        after_ns = max(self._bounds.silent_after_ns, pause_ns)
+        self._bounds = dataclasses.replace(self._bounds, silent_after_ns=after_ns)
 
     def arrived(self, stamp_ns: int, now_ns: int, steady_ns: int) -> None:
         """A message of the sensor arrived."""
@@ -169,7 +175,8 @@ class SensorHealth:
             found.append(("set up wrongly", self.obstacle))
         if self.doubt:
             found.append(("doubtful", self.doubt))
-        lost = counts.get("lost on the way", 0) + counts.get("packets lost", 0)
+        # Of event packets, DDS may tell of the same ones that their numbers tell of.
+        lost = max(counts.get("lost on the way", 0), counts.get("packets lost", 0))
         heard = (self.rate_hz(steady_ns) or 0) * seen.window_ns / S
         if lost > _TOLERATED * (heard + lost):
             brief = f"{lost} messages lost on the way"

@@ -49,6 +49,7 @@ class Session:
         self._flushes = pipeline.matcher.flushes
         self._resting = False
         self._closed = False
+        self._offsets = {rule.name: rule.offset_ns for rule in (rules.leader, *rules.followers)}
         self.diagnostics = Diagnostics(
             {s: getattr(parameters, s).policy == "required" for s in pipeline.listened},
             time.monotonic_ns(),
@@ -57,6 +58,9 @@ class Session:
             window_ns=round(REPORTS_SHOWN * parameters.diagnostics_period * S),
             counted=pipeline.matcher.counts,
         )
+        for rule in rules.followers:
+            if rule.policy == "hold" and rule.name in self.diagnostics.sensors:
+                self.diagnostics.sensors[rule.name].may_pause(rule.max_age_ns)
         pipeline.resume()
         with ExitStack() as undo:
             self._deadline: Timer = node.create_timer(NEVER_S, self._on_deadline)
@@ -127,7 +131,8 @@ class Session:
 
     def _on_message(self, sensor: str, message: Any) -> None:
         now_ns, stamp = self._now_ns(), stamp_ns(message)
-        self.diagnostics.sensors[sensor].arrived(stamp, now_ns, time.monotonic_ns())
+        corrected = stamp + self._offsets.get(sensor, 0) if stamp else 0
+        self.diagnostics.sensors[sensor].arrived(corrected, now_ns, time.monotonic_ns())
         if not stamp:
             text = (
                 "its stamps are zero; the time of arrival is taken instead. Set them in its driver"
@@ -151,7 +156,10 @@ class Session:
         if self._resting:
             self._resting = False
             self._pipeline.resume()
-        return sensor not in self._pipeline.extras or self._publications.wants(sensor)
+        if sensor not in self._pipeline.extras or self._publications.wants(sensor):
+            return True
+        self._pipeline.matcher.unheard(sensor)
+        return False
 
     def _on_lost(self, sensor: str, messages: int) -> None:
         self.diagnostics.count(f"{sensor}: lost on the way", messages)
@@ -217,6 +225,8 @@ class Session:
             self.diagnostics.unusable(str(error))
             for sensor in error.troubles.keys() & self.diagnostics.sensors.keys():
                 self._trouble(sensor, error.troubles[sensor])
+            for sensor in error.worked & self.diagnostics.sensors.keys():
+                self.diagnostics.sensors[sensor].worked()
             return
         kind = type(error).__name__
         self.diagnostics.count(f"sets failed: {kind}")

@@ -252,6 +252,27 @@ def with_bounds(*sensors: str) -> Diagnostics:
     return Diagnostics(dict.fromkeys(sensors, False), 0, Bounds(S, 150 * MS, S))
 
 
+def test_a_held_sensor_may_pause_for_as_long_as_it_is_held():
+    diagnostics = with_bounds("image", "lidar")
+    diagnostics.sensors["lidar"].may_pause(3 * S)
+    feed(diagnostics, 0, 10, 10.0, "image")
+    feed(diagnostics, 0, 10, 0.5, "lidar")
+    assert report(diagnostics, 10)["sensor lidar"].level is Level.OK
+    feed(diagnostics, 10, 12, 10.0, "image")
+    assert report(diagnostics, 12)["sensor lidar"].message.startswith("silent for 4")
+
+
+def test_packets_that_dds_and_their_numbers_both_miss_are_lost_once():
+    diagnostics = with_bounds("event")
+    feed(diagnostics, 0, 10, 20.0, "event")
+    lost = {"event: packets lost": 13}
+    diagnostics.count("event: lost on the way", 13)
+    assert report(diagnostics, 10, lost)["sensor event"].level is Level.OK  # 6 %
+    diagnostics.count("event: lost on the way", 20)
+    told = report(diagnostics, 10, lost)["sensor event"].message
+    assert told.startswith("33 messages lost on the way")
+
+
 @pytest.mark.parametrize(
     ("late_ms", "says"),
     [

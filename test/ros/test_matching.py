@@ -175,6 +175,98 @@ def test_a_late_reading_is_counted():
     assert matcher.counts["lidar: late"] == 1
 
 
+def test_a_fast_sensor_that_comes_late_is_told_as_late():
+    """Not as one whose clock is off, which an offset would pair with images of another moment."""
+    matcher = Matcher(rules(lidar()))
+    arrivals = [(t + 20, "image", t) for t in range(0, 4000, 33)]
+    arrivals += [(t + 900, "lidar", t) for t in range(5, 3000, 33)]
+    for now, sensor, stamp in sorted(arrivals):
+        matcher.add(sensor, stamp * MS, None, now * MS)
+    assert matcher.counts["lidar: late"] > 80
+
+
+def drive(matcher, *streams, until_ms: int):
+    """``(sensor, period, latency, silent from, silent to)`` in ms; the sets that come of them."""
+    arrivals = [
+        (stamp + latency, sensor, stamp)
+        for sensor, period, latency, begin, end in streams
+        for stamp in range(7000, until_ms, period)
+        if not begin <= stamp < end
+    ]
+    out = []
+    for now, sensor, stamp in sorted(arrivals):
+        out += matcher.add(sensor, stamp * MS, None, now * MS)
+    return out
+
+
+def test_a_camera_that_returns_with_more_latency_than_its_stand_in_is_no_jump():
+    matcher = Matcher(rules(SensorRule("depth"), lidar()))
+    sets = drive(
+        matcher,
+        ("image", 67, 600, 9000, 12_000),
+        ("depth", 50, 20, 0, 0),
+        ("lidar", 100, 20, 0, 0),
+        until_ms=15_000,
+    )
+    assert matcher.flushes == 0
+    stamps = [s.stamp_ns for s in sets]
+    assert stamps == sorted(stamps)
+    leaders = [s.leader for s in sets]
+    assert leaders[0] == leaders[-1] == "image" and "depth" in leaders
+    assert matcher.counts["depth: missing"] < 5
+
+
+def test_a_camera_whose_stand_in_has_a_clock_far_ahead_is_used_again():
+    matcher = Matcher(rules(SensorRule("depth")))
+    sets = []
+    for t in range(0, 8000, 50):
+        if not 1000 <= t < 4000:
+            sets += matcher.add("image", t * MS, None, t * MS)
+        sets += matcher.add("depth", (t + 3_600_000) * MS, None, t * MS)
+    assert [s.leader for s in sets][-1] == "image" and matcher.flushes == 0
+
+
+def test_a_slow_camera_leads_all_the_same():
+    matcher = Matcher(rules(SensorRule("depth")))
+    sets = drive(matcher, ("image", 1250, 120, 0, 0), ("depth", 33, 20, 0, 0), until_ms=27_000)
+    led = [s for s in sets if s.leader == "image"]
+    assert len(led) >= 13 and matcher.counts["image: out of order"] <= 2
+    matcher = Matcher(rules(SensorRule("depth")))
+    stamps = [*range(0, 2000, 50), *range(4000, 5000, 50), *range(7000, 8000, 50)]
+    for t in range(0, 10_000, 50):  # a camera that stalls is no slow one
+        if t in stamps:
+            matcher.add("image", t * MS, None, t * MS)
+        matcher.add("depth", t * MS, None, t * MS)
+        if t in (3500, 6500, 9500):
+            assert matcher.leader(t * MS) == "depth"
+
+
+def test_a_stream_without_a_leader_is_kept_for_a_while_only():
+    """Decoded events of a minute are gigabytes."""
+    event = SensorRule("event", window_ns=50 * MS)
+    matcher = Matcher(rules(event, image={"policy": "required"}))
+    for t in range(0, 60_000, 50):
+        matcher.add("event", t * MS, None, (t + 50) * MS, end_ns=(t + 49) * MS)
+    assert matcher.queued <= 1 + (50 + 100 + 1000) / 50 + 1
+    sets = []  # the camera comes back, as late as it may be without being silent
+    for t in range(59_000, 60_000, 50):
+        sets += matcher.add("image", t * MS, None, (t + 950) * MS)
+    assert sets and all("event" in s.readings for s in sets)
+
+
+def test_an_extra_sensor_that_is_not_wanted_any_more_is_not_missing():
+    matcher = Matcher(rules(lidar(extra=True)))
+    for t in range(0, 1000, 100):
+        matcher.add("image", t * MS, None, t * MS)
+        matcher.add("lidar", t * MS, None, t * MS)
+    matcher.unheard("lidar")
+    (out,) = matcher.add("image", 1000 * MS, None, 1000 * MS)  # at once
+    assert out.missing == {}
+    matcher.tick(50 * S)
+    matcher.add("image", 50 * S, None, 50 * S)
+    assert matcher.counts["lidar: missing"] == 0
+
+
 def test_a_bag_that_starts_over_flushes_everything():
     matcher = Matcher(rules(lidar()))
     matcher.add("lidar", 10 * S, "first round", 1 * S)
