@@ -6,13 +6,16 @@ topic is subscribed to while a client shows it: what nobody watches costs the no
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import foxglove
+import foxglove.websocket
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -52,7 +55,9 @@ class View:
         self._node, self._wanted, self._on_skipped = node, set(topics), on_skipped
         self._context = foxglove.Context()
         self._channels: dict[str, tuple[str, foxglove.Channel]] = {}
-        self._subscriptions: dict[str, Any] = {}
+        self._subscriptions: dict[str, tuple[QoSProfile, Any]] = {}
+        self._latched: dict[str, deque[bytes]] = {}
+        self._joined = _Joined()
         self._skipped: set[str] = set()
         self._level: Level | None = None
         self._told_s = 0.0
@@ -62,6 +67,7 @@ class View:
                 host=host,
                 port=port,
                 context=self._context,
+                server_listener=self._joined,
                 message_backlog_size=_BACKLOG,
             )
         except Exception as error:  # the package has no exception of its own for this
@@ -101,12 +107,15 @@ class View:
             if name not in self._channels and name not in self._skipped and self._is_wanted(name):
                 self._offer(name, types[0])
         self._stand_upright()
+        joined = self._joined.since()
         for name, (msgtype, channel) in self._channels.items():
-            watched = channel.has_sinks()
-            if watched and name not in self._subscriptions:
-                self._listen(name, msgtype, channel)
-            elif not watched and name in self._subscriptions:
-                self._node.destroy_subscription(self._subscriptions.pop(name))
+            if not channel.has_sinks():
+                self._deafen(name)
+                continue
+            if name in joined:  # who is there already got it when it came
+                for data in self._latched.get(name, ()):
+                    channel.log(data)
+            self._listen(name, msgtype, channel)
 
     def close(self) -> None:
         """Says goodbye to all clients."""
@@ -114,7 +123,8 @@ class View:
 
     def _stand_upright(self) -> None:
         """Cameras are taken to be level as long as no transforms can be offered."""
-        if any(topic in self._channels for topic in _TRANSFORMS):
+        offered = [topic for topic in _TRANSFORMS if topic in self._channels]
+        if any(self._node.count_publishers(topic) for topic in offered):
             if self._level is not None:
                 self._level.close()
                 self._level = None
@@ -144,7 +154,7 @@ class View:
 
     def _listen(self, name: str, msgtype: str, channel: foxglove.Channel) -> None:
         offered = [p.qos_profile for p in self._node.get_publishers_info_by_topic(name)]
-        if not offered:
+        if not offered:  # for now: whoever published may come back
             return
         # The most that all publishers can give: more, and some of them would not be heard.
         reliable = all(q.reliability == ReliabilityPolicy.RELIABLE for q in offered)
@@ -155,14 +165,51 @@ class View:
             durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
         )
 
+        known = self._subscriptions.get(name)
+        if known is not None and _alike(known[0], profile):
+            return
+        self._deafen(name)  # of what comes back as less reliable nothing would be heard
+        kept = self._latched.setdefault(name, deque(maxlen=_DEPTH)) if latched else None
+
         def hear(data: bytes) -> None:
             if self._level is not None and name.endswith(_OPTICAL):
                 self._level.heard(data)
+            if kept is not None and data not in kept:
+                kept.append(data)
             channel.log(data)
 
-        self._subscriptions[name] = self._node.create_subscription(
+        subscription = self._node.create_subscription(
             ros_class(msgtype), name, hear, profile, raw=True
         )
+        self._subscriptions[name] = profile, subscription
+
+    def _deafen(self, name: str) -> None:
+        if name in self._subscriptions:
+            _, subscription = self._subscriptions.pop(name)
+            self._node.destroy_subscription(subscription)
+            self._latched.pop(name, None)
+
+
+class _Joined(foxglove.websocket.ServerListener):
+    """Topics that a viewer has begun to look at; told on the server's threads."""
+
+    def __init__(self) -> None:
+        self._topics: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def on_subscribe(self, client: Any, channel: Any) -> None:
+        """Of the server."""
+        self._topics.put(channel.topic)
+
+    def since(self) -> set[str]:
+        """Those since the last time."""
+        found = set()
+        while not self._topics.empty():
+            found.add(self._topics.get())
+        return found
+
+
+def _alike(one: QoSProfile, other: QoSProfile) -> bool:
+    return (one.reliability, one.durability) == (other.reliability, other.durability)
 
 
 @contextmanager

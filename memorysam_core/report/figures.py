@@ -115,8 +115,8 @@ def draw_scores(
 ) -> None:
     """Mean IoU over time, and the conditions above it."""
     t, miou = _averaged(samples)
-    spans = _spans(samples, lambda sample: sample.condition)
-    for k, (start, end, condition) in enumerate(spans):
+    spans = list(_spans(samples, lambda sample: sample.condition))
+    for k, (start, end, condition) in enumerate(spans if len(spans) <= POINTS else ()):
         if condition and k % 2:
             axes.axvspan(start, end, color=colours[BAND], linewidth=0)
         if condition:
@@ -140,10 +140,17 @@ def draw_presence(
     sensors: Sequence[str],
     colours: Mapping[str, str] = PLACEHOLDERS,
 ) -> None:
-    """When which sensor was there; hatched where it was not."""
+    """When which sensor was there; hatched where it was not.
+
+    Where it came and went too often to draw, the share of the sets that it was in, from below.
+    """
     for row, sensor in enumerate(sensors):
         is_there = functools.partial(_shows, sensor)
-        for start, end, there in _spans(samples, is_there):
+        spans = list(_spans(samples, is_there))
+        if len(spans) > POINTS:
+            _draw_shares(axes, samples, sensor, row + 0.3, colours)
+            continue
+        for start, end, there in spans:
             axes.broken_barh(
                 [(start, end - start)],
                 (row - 0.3, 0.6),
@@ -158,6 +165,24 @@ def draw_presence(
     axes.tick_params(left=False)
     axes.spines["left"].set_visible(False)
     axes.margins(x=0.01)
+
+
+def _draw_shares(
+    axes: Axes, samples: Sequence[Sample], sensor: str, below: float, colours: Mapping[str, str]
+) -> None:
+    """How often a sensor was there, in a band that begins at ``below``."""
+    chunks = [c for c in np.array_split(np.arange(len(samples)), POINTS) if len(c)]
+    t = np.array([samples[c[0]].t_s for c in chunks] + [samples[-1].t_s])
+    share = np.array([np.mean([_shows(sensor, samples[i]) for i in c]) for c in chunks])
+    share = np.append(share, share[-1])
+    reach = below - 0.6 * share
+    axes.fill_between(
+        t, below, reach, step="post", facecolor=colours[GOOD], alpha=0.85, linewidth=0
+    )
+    axes.fill_between(
+        t, reach, below - 0.6, step="post", where=share < 1, facecolor="none",
+        edgecolor=colours[BAD], alpha=0.85, hatch="////", linewidth=0.8,
+    )  # fmt: skip
 
 
 def _shows(sensor: str, sample: Sample) -> bool:

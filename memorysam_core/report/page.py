@@ -47,7 +47,7 @@ def render(report: ReportData) -> str:
         style=(folder / "style.css").read_text(encoding="utf-8"),
         stage=stage,
         strip=strip,
-        legend=list(views.legend((stage.moment,), report)) if stage else [],
+        legend=list(views.legend(report.moments, report)),
         sensors=list(tables.sensors(report)),
         groups=tables.groups(report),
         compared=tables.compared(report.groups),

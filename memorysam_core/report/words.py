@@ -41,5 +41,7 @@ def milliseconds(value: float) -> str:
 
 
 def plain(text: str) -> str:
-    """Without the control characters that no page may hold."""
-    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", "\N{REPLACEMENT CHARACTER}", text)
+    """Without what no page may hold: control characters, and bytes of file names in no encoding."""
+    return re.sub(
+        r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text
+    )

@@ -37,6 +37,8 @@ class Account:
     """Images that the node was given."""
     sets_out: int
     """Images that it labelled."""
+    stood_in: int = 0
+    """Labels beside those: while the camera was silent, of moments of another sensor."""
     why_unscored: str = ""
     """Why none of them could be compared with the truth."""
 
@@ -77,7 +79,7 @@ class Accountant:
         self._image_ns = self._recorded_ns = self._settled_ns = 0
         self._open: dict[int, _Said] = {}
         self._collector = Collector(space, sensors)
-        self._labelled = 0
+        self._labelled = self._stood_in = 0
         self.unstamped = 0
         """Label images without a stamp, which nothing can be compared with."""
 
@@ -98,7 +100,7 @@ class Accountant:
         self._settle(0)
         self._sets_in += sum(1 for _ in self._images)
         why_none = self._truth.why_none()
-        return Account(self._collector, self._sets_in, self._labelled, why_none)
+        return Account(self._collector, self._sets_in, self._labelled, self._stood_in, why_none)
 
     def _said(self, message: Any) -> _Said:
         return self._open.setdefault(conversions.stamp_ns(message), _Said())
@@ -113,11 +115,13 @@ class Accountant:
                 self._add(stamp_ns, said.labels, said)
 
     def _add(self, stamp_ns: int, labels: np.ndarray, said: _Said) -> None:
-        self._labelled += 1
         frames: dict[str, np.ndarray] = dict(said.frames)
         latencies: dict[str, float] = {}
         self._seek_image(stamp_ns)
-        if self._image_ns == stamp_ns:
+        if self._image_ns != stamp_ns:
+            self._stood_in += 1
+        else:
+            self._labelled += 1
             frames["image"] = np.asarray(conversions.image_reading(self._image).pixels)
             if said.heard_ns is not None:
                 waited_ms = (said.heard_ns - self._recorded_ns) / self._rate / 1e6

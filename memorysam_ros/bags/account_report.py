@@ -15,6 +15,10 @@ _TICKS = (
     "Latency is from the camera's stamp to the arrival of the labels, on the clock of the bag, "
     "which `ros2 bag play --clock 100` tells in ticks of 10 ms."
 )
+_STOOD_IN = (
+    "While the camera was silent another sensor led: {count} more label images, for moments of "
+    "which there is no image."
+)
 _SLOWER = (
     "The bag was played at {rate:g} x real time. Latency is of the real clock, and waiting for "
     "sensors that come later than the camera is stretched with the bag."
@@ -45,6 +49,8 @@ def report_of(
     told = f"{lost} passed over for newer ones" if lost else "none was lost"
     tiles.append(Tile("sets in / out", f"{account.sets_in} / {account.sets_out}", told))
     notes = list(warnings)
+    if account.stood_in:
+        notes.append(_STOOD_IN.format(count=account.stood_in))
     if runs is not None:
         notes += [_TICKS, *([_SLOWER.format(rate=rate)] if rate != 1 else [])]
     summary = f"The live node labelled {account.sets_out} of {account.sets_in} images of a bag."

@@ -90,12 +90,13 @@ def run(args: argparse.Namespace) -> int:
         print(f"listening to {args.node}; Ctrl-C ends it", flush=True)
         listener.run(stopped, args.idle)
         account = accountant.finish()
-        if not account.sets_out and accountant.unstamped:
+        heard = account.sets_out + account.stood_in
+        if not heard and accountant.unstamped:
             raise ValueError(
                 f"the {accountant.unstamped} labels of {args.node} have stamps of zero, as its "
                 "camera has: they cannot be compared with the bag"
             )
-        if not account.sets_out:
+        if not heard:
             raise ValueError(f"{args.node} published no labels")
         told = _write(folder, account, listener, bag.warnings, args)
     print(f"{told}\nwrote {output / REPORT}, {output / SCORES}", flush=True)

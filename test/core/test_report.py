@@ -298,6 +298,21 @@ def test_nothing_is_drawn_before_the_start_of_a_sparse_run():
     assert [(start, end) for start, end, _ in spans] == [(0.0, pytest.approx(5.1))]
 
 
+def test_a_sensor_that_comes_and_goes_at_every_set_costs_no_more_than_one_that_stays():
+    """One at half the camera's rate, for an hour."""
+    from matplotlib.figure import Figure
+
+    present = (("image", "lidar"), ("image",))
+    samples = [Sample(0.1 * k, present[k % 4 == 0]) for k in range(36_000)]
+    axes = Figure().subplots()
+    figures.draw_presence(axes, samples, ("image", "lidar"))
+    shares, gaps = axes.collections[-2:]
+    assert len(axes.collections) == 3 and gaps.get_hatch() == "////"
+    path = shares.get_paths()[0].vertices
+    inside = path[(path[:, 0] > 1) & (path[:, 0] < 3599), 1]
+    assert set(inside.round(2)) <= {1.3, 1.15, 1.14, 1.16, 0.85, 0.86, 0.84}  # a quarter is gone
+
+
 def test_an_empty_run_still_gives_a_page():
     text = Page(render(report(Collector(DELIVER, SENSORS)))).text
     for line in ("No set was labelled", "nothing can be scored"):

@@ -18,7 +18,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from foxglove_client import FoxgloveClient
 from rclpy.context import Context
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from scene import message_at
 from sensor_msgs.msg import Image, PointCloud2
@@ -109,9 +109,30 @@ def test_a_latched_topic_reaches_who_comes_later(graph):
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     publisher = robot.create_publisher(DiagnosticArray, "/latched", latched)
     publisher.publish(DiagnosticArray())
+    first, second = FoxgloveClient(view.port), FoxgloveClient(view.port)
+    first.subscribe("/latched", 5)
+    assert first.message()[0] == 5
+    second.subscribe("/latched", 6)  # it came when the first did, and comes no more by itself
+    assert second.message()[0] == 6
+    first.close()
+    second.close()
+
+
+def test_a_publisher_that_returns_as_less_reliable_is_heard(graph):
+    robot, view = graph
     client = FoxgloveClient(view.port)
-    client.subscribe("/latched", 5)
-    assert client.message()[0] == 5
+    for number, reliability in enumerate(("RELIABLE", "BEST_EFFORT")):
+        publisher = robot.create_publisher(
+            DiagnosticArray,
+            "/status",
+            QoSProfile(depth=5, reliability=ReliabilityPolicy[reliability]),
+        )
+        if number == 0:
+            client.subscribe("/status", 3)
+        wait(publisher.get_subscription_count)
+        publisher.publish(DiagnosticArray())
+        assert client.message()[0] == 3
+        robot.destroy_publisher(publisher)
     client.close()
 
 
@@ -151,8 +172,12 @@ def test_without_transforms_the_camera_is_taken_to_be_level(graph):
     rotated = edge.parent_from_child[:3, :3] @ np.stack([forward, -right, -down], axis=1)
     np.testing.assert_allclose(rotated, np.eye(3), atol=1e-12)
     assert client.message()[0] == 1  # once more, for who comes later
-    robot.create_publisher(Image, "/tf", 10)
+    listener = robot.create_subscription(Image, "/tf", print, 10)  # as a node that uses TF is
+    wait(lambda: "/tf" in view.topics)
+    assert client.message()[0] == 1 and view._level is not None
+    transforms = robot.create_publisher(Image, "/tf", 10)
     wait(lambda: view._level is None)
+    assert transforms and listener
     client.close()
 
 
