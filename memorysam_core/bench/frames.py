@@ -92,9 +92,9 @@ def _projection(device: str, repeats: int) -> Iterator[Row]:
 def _ours(reading: PointsReading) -> Work:
     def work() -> torch.Tensor:
         view = lidar.look(reading, CAMERA, _device_of(reading), find_occluded=False)
-        depth = farthest(SIZE[0] * SIZE[1], view.pixel.device)
+        depth = farthest(SIZE[0] * SIZE[1] + 1, view.pixel.device)  # the last: beside the image
         keep_nearest(depth, view.pixel, view.xyz[:, 2])
-        return depth
+        return depth[:-1]
 
     return work
 

@@ -37,8 +37,11 @@ def to_device(tensor: Tensor, device: DeviceLike) -> Tensor:
     """The tensor on a device. From the host to a GPU it is copied without a wait, in the order of
     the current stream, through pinned memory that PyTorch uses again once the copy is done.
     """
-    to_gpu = on_host(tensor) and torch.device(device).type == "cuda"
-    return (tensor.pin_memory() if to_gpu else tensor).to(device, non_blocking=to_gpu)
+    if not on_host(tensor) or torch.device(device).type != "cuda":
+        return tensor.to(device)
+    # Dense, or the copy would wait; and never the caller's own memory, which may change meanwhile.
+    staged = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor)
+    return staged.to(device, non_blocking=True)
 
 
 def like(tensor: Tensor, example: T) -> T:

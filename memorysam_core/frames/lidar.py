@@ -15,6 +15,7 @@ from memorysam_core.frames.arrays import (
     DeviceLike,
     chosen,
     elsewhere,
+    on_host,
     selected,
     tensor_of,
     to_bytes,
@@ -70,7 +71,12 @@ def look(
     points = tensor_of(xyz_of(reading.xyz), device)
     camera_from_lidar = tensor_of(reading.camera_from_lidar, device, torch.float64).to(points.dtype)
     rotation, origin = camera_from_lidar[:3, :3], camera_from_lidar[:3, 3]
-    xyz = (rotation @ points.T).add_(origin[:, None])  # (3, N): each coordinate in one piece
+    if on_host(points):
+        xyz = rotation @ points.T
+    else:  # a product of matrices may be computed with fewer bits there (TF32)
+        x, y, z = points.unbind(1)
+        xyz = rotation[:, :1] * x + rotation[:, 1:2] * y + rotation[:, 2:] * z
+    xyz.add_(origin[:, None])  # (3, N): each coordinate in one piece
     u, v, inside, _ = camera.project_parts(*xyz)
     index = chosen(inside)
     u, v, inside = selected(index, u, v, inside)

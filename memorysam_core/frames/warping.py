@@ -62,6 +62,8 @@ def carried_over(
             sampled = surface.at(down, across)
             x, y, z = rays.through(rows, down, across, sampled, shift)
             u, v = _positions(camera, x, y, z)
+            if source.distorted:  # where its lens has no ray
+                u, v = u.nan_to_num_(0), v.nan_to_num_(0)
             row, column = v.clamp_(0, height - 1).int(), u.clamp_(0, width - 1).int()
             pixel = row.mul_(width).add_(column).view(-1).long()
             keep_nearest(depth, pixel, z.div_(sampled).view(-1))

@@ -27,6 +27,7 @@ from memorysam_core.frames import (
     draw,
     drop_kept,
     events,
+    lidar,
     occlusion,
     raster,
     sliding,
@@ -45,6 +46,8 @@ from memorysam_core.representations import (
 CAMERA = front_camera(160, 96)
 BENT = Camera(160, 96, 80.0, 80.0, 80.0, 48.0, "plumb_bob", (-0.15, 0.02, 0, 0, 0))
 SENSOR = Camera(80, 64, 50.0, 50.0, 40.0, 32.0)
+FISHEYE = Camera(80, 64, 50.0, 50.0, 40.0, 32.0, "plumb_bob", (-0.3, 0, 0, 0, 0))
+"""Without a ray in its corners."""
 SIZE = (96, 160)
 STAMP_NS = 10**9
 RNG = np.random.default_rng(0)
@@ -76,6 +79,7 @@ CASES = {
     "rendered": (Rendered(), RenderedReading(RNG.integers(0, 256, (50, 70, 3), np.uint8)), None),
     "depth": (LogDepth(invalid_level=7), DepthReading(METRES), CAMERA),
     "depth of another camera": (LogDepth(), DepthReading(COARSE, SENSOR, BESIDE), CAMERA),
+    "depth of a bent camera": (LogDepth(), DepthReading(COARSE, FISHEYE, BESIDE), CAMERA),
     "depth into a bent view": (LogDepth(), DepthReading(COARSE, SENSOR, BESIDE), BENT),
     "hha": (Hha(), DepthReading(ROOM), CAMERA),
     "hha of a bent view": (Hha(), DepthReading(ROOM), BENT),
@@ -140,7 +144,7 @@ def test_what_a_gpu_draws_is_what_the_host_draws(
     case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = drawn(case)
-    for module in (arrays, depth, events, occlusion, raster, sliding, warping):
+    for module in (arrays, depth, events, lidar, occlusion, raster, sliding, warping):
         if hasattr(module, "on_host"):
             monkeypatch.setattr(module, "on_host", lambda tensor: False)
     monkeypatch.setattr(arrays, "to_device", lambda tensor, device: tensor)
