@@ -228,6 +228,17 @@ def test_constraints_are_pins_that_hold_here() -> None:
     pinned = {pin.name.lower().replace("_", "-") for pin in pins}
     for name in ("torch", "sam2", "numpy", "safetensors", "peft", "rosbags", "pytest", "ruff"):
         assert name in pinned
+    wrong = []
+    for pin in pins if (Path(sys.prefix) / "pyvenv.cfg").exists() else ():
+        if pin.marker is not None and not pin.marker.evaluate():
+            continue
+        try:
+            version = importlib.metadata.version(pin.name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # of another extra
+        if not pin.specifier.contains(version, prereleases=True):
+            wrong.append(f"{pin}, but {version} is installed")
+    assert not wrong
 
 
 def test_installed_version_is_the_one_of_this_tree() -> None:

@@ -2,6 +2,7 @@ import contextlib
 import io
 import logging
 import struct
+from collections import Counter
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from memorysam_core.labels import DELIVER, numbered
 from memorysam_ros import conversions
 from memorysam_ros.conversions import ConversionError, Outputs, bag_messages, ros_messages
 from memorysam_ros.conversions.clouds import structured
-from memorysam_ros.conversions.encodings import COLOUR, DEPTH
+from memorysam_ros.conversions.encodings import COLOUR, DEPTH, layout
 from memorysam_ros.conversions.errors import warn_once
 from memorysam_ros.conversions.outputs import quaternion_from_matrix
 from memorysam_ros.conversions.transforms import matrix_from_quaternion
@@ -550,10 +551,12 @@ def test_filling_an_rclpy_image_does_not_check_every_byte():
 
     outputs, pixels = Outputs(ros_messages), np.zeros((1024, 1024, 3), np.uint8)
     header = outputs.header(0, "")
-    outputs.rgb(header, pixels)
-    began = time.perf_counter()
-    outputs.rgb(header, pixels)
-    assert time.perf_counter() - began < 0.05
+    taken_s = []
+    for _ in range(5):
+        began = time.perf_counter()
+        outputs.rgb(header, pixels)
+        taken_s.append(time.perf_counter() - began)
+    assert min(taken_s) < 0.05
 
 
 def test_transforms_there_and_back():
@@ -586,56 +589,105 @@ small = st.integers(0, 40)
 bag = bag_messages(sent.STORE)
 
 
+@st.composite
+def images(draw):
+    """Fields of an image that is right, or of which one is not."""
+    encoding = draw(st.sampled_from([*COLOUR, *DEPTH]))
+    height, width = 2 * draw(st.integers(1, 4)), 2 * draw(st.integers(1, 4))
+    code, channels = layout(encoding)
+    step = width * channels * np.dtype(code).itemsize + draw(st.integers(0, 5))
+    fields = {
+        "encoding": encoding, "height": height, "width": width, "step": step,
+        "data": draw(st.binary(min_size=height * step, max_size=height * step)),
+    }  # fmt: skip
+    others = {
+        "encoding": st.sampled_from(["8UC3", "64FC4", "nonsense", ""]), "height": small,
+        "width": small, "step": small, "data": st.binary(max_size=400),
+    }  # fmt: skip
+    if wrong := draw(st.sampled_from([None, None, *others])):
+        fields[wrong] = draw(others[wrong])
+    return wrong, fields
+
+
+read_images = Counter()
+
+
 @settings(max_examples=300)
-@given(
-    st.sampled_from([*COLOUR, *DEPTH, "8UC3", "64FC4", "nonsense", ""]),
-    small, small, small, st.binary(max_size=400), st.booleans(),
-)  # fmt: skip
-def test_any_image_is_read_or_refused(encoding, height, width, step, data, big):
-    message = sent.image(
-        bag,
-        COLOURS,
-        encoding,
-        height=height,
-        width=width,
-        step=step,
-        data=np.frombuffer(data, np.uint8),
-        is_bigendian=int(big),
-    )
-    for read, shape in (
-        (conversions.rgb, (height, width, 3)),
-        (conversions.depth_m, (height, width)),
-        (conversions.label_ids, (height, width)),
+@given(images(), st.booleans())
+def test_any_image_is_read_or_refused(drawn, big):
+    wrong, fields = drawn
+    given = fields | {"data": np.frombuffer(fields["data"], np.uint8)}
+    encoding = given.pop("encoding")
+    message = sent.image(bag, COLOURS, encoding, is_bigendian=int(big), **given)
+    shape = (fields["height"], fields["width"])
+    for read, expected in (
+        (conversions.rgb, (*shape, 3)),
+        (conversions.depth_m, shape),
+        (conversions.label_ids, shape),
     ):
-        with contextlib.suppress(ConversionError):
-            assert read(message).shape == shape
+        try:
+            assert read(message).shape == expected
+            read_images[read.__name__] += 1
+        except ConversionError:
+            pass
+    kinds = (COLOUR, conversions.rgb), (DEPTH, conversions.depth_m)
+    for known, read in kinds if wrong is None else ():
+        if fields["encoding"] in known:
+            read(message)
+
+
+def test_images_above_were_read():
+    """What is refused throughout would prove nothing."""
+    assert min(read_images[name] for name in ("rgb", "depth_m", "label_ids")) > 10
+
+
+@st.composite
+def clouds(draw):
+    """Fields of a cloud that is right, or of which one is not."""
+    order = draw(st.permutations("xyzi"))
+    kind, width = draw(st.sampled_from([(7, 4), (8, 8)]))
+    fields = [(name, k * width, kind, 1) for k, name in enumerate(order)]
+    height, columns, step = draw(st.integers(1, 3)), draw(st.integers(1, 9)), 4 * width
+    row = columns * step + draw(st.integers(0, 5))
+    size = height * row
+    values = {
+        "fields": fields, "height": height, "width": columns, "point_step": step,
+        "row_step": row, "data": draw(st.binary(min_size=size, max_size=size)),
+    }  # fmt: skip
+    one = st.tuples(st.sampled_from("xyzi"), small, st.integers(0, 9), st.integers(0, 3))
+    others = {
+        "fields": st.lists(one), "height": small, "width": small, "point_step": small,
+        "row_step": small, "data": st.binary(max_size=400),
+    }  # fmt: skip
+    if wrong := draw(st.sampled_from([None, None, *others])):
+        values[wrong] = draw(others[wrong])
+    return wrong, values
 
 
 @settings(max_examples=300)
-@given(
-    st.lists(st.tuples(st.sampled_from("xyzi"), small, st.integers(0, 9), st.integers(0, 3))),
-    small, small, small, small, st.binary(max_size=400), st.booleans(),
-)  # fmt: skip
-def test_any_cloud_is_read_or_refused(fields, height, width, step, row_step, data, big):
+@given(clouds(), st.booleans())
+def test_any_cloud_is_read_or_refused(drawn, big):
+    wrong, values = drawn
     message = sent.cloud(
         bag,
         np.zeros(1, [("x", "<f4")]),
-        height=height,
-        width=width,
-        fields=[
-            bag("sensor_msgs/msg/PointField", name=n, offset=o, datatype=d, count=c)
-            for n, o, d, c in fields
-        ],
-        point_step=step,
-        row_step=row_step,
-        data=np.frombuffer(data, np.uint8),
+        **values
+        | {
+            "fields": [
+                bag("sensor_msgs/msg/PointField", name=n, offset=o, datatype=d, count=c)
+                for n, o, d, c in values["fields"]
+            ],
+            "data": np.frombuffer(values["data"], np.uint8),
+        },
         is_bigendian=big,
     )
     try:
         xyz = conversions.returns(message)
     except ConversionError:
+        assert wrong is not None
         return
-    assert xyz.ndim == 2 and xyz.shape[1] == 3 and len(xyz) <= height * width
+    assert xyz.ndim == 2 and xyz.shape[1] == 3
+    assert len(xyz) <= values["height"] * values["width"]
     assert np.isfinite(xyz).all()
 
 

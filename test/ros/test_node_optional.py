@@ -132,14 +132,20 @@ def test_event_packets_at_twenty_a_second_are_labelled_with_the_images(rig, star
         time.sleep(max(0.0, begin + (at - S) / S - time.monotonic()))
         rig.send(sensor, stamp_ns(message), message)
     received = rig.received["/segment_node/output/labels"]
-    rig.wait(lambda: len(received) == len(images), lambda: f"{rig.seen()} {node.log}")
+
+    def accounted() -> int:  # where this process was held up, sets close together and one goes
+        return len(received) + rig.told_total("sets superseded")
+
+    rig.wait(lambda: accounted() == len(images), lambda: f"{rig.seen()} {node.log}")
+    assert len(received) >= len(images) // 2
     joined = dataclasses.replace(
         pieces[0],
         **{f: np.concatenate([getattr(p, f) for p in pieces]) for f in ("t_ns", "x", "y", "p")},
     )
     modality = CONTRACT.modality("event")
-    for message, stamp in zip(received, images, strict=True):
-        assert stamp_ns(message) == stamp
+    stamps = [stamp_ns(message) for message in received]
+    assert stamps == sorted(set(stamps)) and set(stamps) <= set(images)
+    for message, stamp in zip(received, stamps, strict=True):
         frames = scene.frames_at(CONTRACT, SIZE, {"image": stamp})
         frames["event"] = draw(modality, joined, scene.CAMERA, SIZE, stamp).pixels
         assert frames["event"].any()

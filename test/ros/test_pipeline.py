@@ -114,6 +114,37 @@ def test_an_uncalibrated_camera_is_told():
     assert "image" not in result.troubles
 
 
+def test_rectified_images_are_seen_through_p():
+    info = scene.camera_info(FACTORIES["rosbags"])
+    info.k[:] = [70.0, 0, 70, 0, 70, 40, 0, 0, 1]
+    info.d = np.array([-0.2, 0.0, 0.0, 0.0, 0.0])
+    cameras = {}
+    for rectified in (True, False):
+        pipeline = started(info=False, image__rectified=rectified)
+        pipeline.add_camera_info("image", info)
+        cameras[rectified] = pipeline.process(one_set(pipeline)).camera
+    assert cameras[True].resized(160, 96) == scene.CAMERA
+    assert cameras[False].distorted and cameras[False].resized(160, 96).fx == 70
+
+
+def test_confidence_and_colours_are_of_the_size_and_moment_of_the_labels():
+    pipeline = started()
+    result = pipeline.process(one_set(pipeline))
+    outputs = Outputs(FACTORIES["rosbags"])
+    made = {
+        name: TOPICS[f"output/{name}"][1](result, outputs, 0.5)
+        for name in ("labels", "confidence", "color")
+    }
+    assert {m.encoding for m in made.values()} == {"mono8", "rgb8"}
+    assert len({(m.height, m.width, m.header.stamp.nanosec) for m in made.values()}) == 1
+    shape = made["labels"].height, made["labels"].width
+    found = result.segmentation
+    np.testing.assert_array_equal(made["labels"].data.reshape(shape), found.labels)
+    np.testing.assert_array_equal(made["confidence"].data.reshape(shape), found.confidence)
+    colours = result.label_space.colourise(np.asarray(found.labels))
+    np.testing.assert_array_equal(made["color"].data.reshape(*shape, 3), colours)
+
+
 def test_camera_info_of_another_shape_is_told_and_of_the_same_shape_scaled():
     twice = scene.CAMERA.resized(320, 192)
     pipeline = started(info=False)

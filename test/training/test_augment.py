@@ -62,6 +62,12 @@ def test_geometry_is_shared_by_all_modalities_and_the_labels():
         known = labels != 255
         assert torch.equal(levels[known], labels[known])
         assert (levels[~known] == 0).all()
+    # Colour is interpolated, so that only what is not at an edge is as it was.
+    mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+    for image, ids in zip(frames[0] * std + mean, labels, strict=True):
+        known = ids != 255
+        same = (image[0] * 25.5).round().long() == ids
+        assert same[known].float().mean() > 0.5
     assert len({tuple(x.flatten().tolist()) for x in labels}) > 20  # they do differ
 
 

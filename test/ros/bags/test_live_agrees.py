@@ -73,6 +73,7 @@ def test_labels_of_node_and_replay_and_the_score_of_them(tmp_path, checkpoint):
             "--topics", *RENAMED.values(),
         )  # fmt: skip
         player.communicate(timeout=120)
+        time.sleep(3.0)  # the last set is still being labelled, and heard by both
         recorder.send_signal(signal.SIGINT)
         told, _ = recorder.communicate(timeout=30)
         scorer.send_signal(signal.SIGINT)

@@ -9,7 +9,7 @@ from memorysam_training.simulation.rig import Rig
 SMALL = Rig(image_size=(96, 64), depth_size=(96, 64), event_size=(96, 64), rings=32, columns=256)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def one_thread():
     before = torch.get_num_threads()
     torch.set_num_threads(1)
