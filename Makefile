@@ -10,7 +10,7 @@ READY := $(VENV)/.ready-$(RECIPE)
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format bench demo
+.PHONY: help setup test lint format bench demo weights
 
 help: ## this list
 	@echo "make TARGET [PYTHON=python3.12]"
@@ -40,3 +40,16 @@ bench: $(READY) ## speed and memory as a table and bench/latest.json (BENCH_ARGS
 
 demo: $(READY) ## a simulated drive through the real node, with a report at the end
 	$(BIN)/memorysam demo
+
+# In two runs, the second from the weights of the first; what was begun goes on where it stopped.
+TRAIN = OMP_NUM_THREADS=1 $(BIN)/torchrun --nproc-per-node 2 -m memorysam_core.cli train \
+  config/train_sim_nano.yaml data.root=worlds optimiser.batch_per_process=2
+resume = $(if $(wildcard $(1)/recipe.yaml),--resume)
+
+weights: $(READY) ## the weights that ship, from nothing, in runs/second (hours)
+	[ -d worlds ] || $(BIN)/memorysam simulate worlds --dataset --frames 2500 --size 448x256 --seed 22
+	$(TRAIN) run.folder=runs/first optimiser.epochs=5 run.validate_every=5 loss.balance=0 \
+	  robustness.dropout=0.2 robustness.dropout_weights.depth=3 $(call resume,runs/first)
+	$(TRAIN) run.folder=runs/second model.weights=runs/first/checkpoints/best.safetensors \
+	  optimiser.epochs=6 run.validate_every=3 optimiser.learning_rate=0.001 \
+	  optimiser.muon_rate=0.01 augment.early_share=0.92 $(call resume,runs/second)

@@ -16,12 +16,13 @@ SIZE = (448, 256)
 NAMES = {"img": "image", "hha": "depth", "event": "event", "lidar": "lidar"}
 
 
-def test_bf16_labels_agree_with_fp32() -> None:
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_labels_of_16_bits_agree_with_fp32(precision: str) -> None:
     rig = Rig().replace(image_size=SIZE, depth_size=SIZE, event_size=SIZE)
     drawn, _ = camera_frames(Drive(3, 2.0, ("night",), (), rig), 1.0, NAMES)
     frames = {NAMES[name]: pixels for name, pixels in drawn.items()}
     precise = Segmenter(SHIPPED, "cpu", "fp32").segment(frames).labels
-    rounded = Segmenter(SHIPPED, "cpu", "bf16").segment(frames).labels
+    rounded = Segmenter(SHIPPED, "cpu", precision).segment(frames).labels
     agreement = (precise == rounded).mean()
-    print(f"bf16 and fp32 labels are equal on {agreement:.2%} of the pixels")
+    print(f"{precision} and fp32 labels are equal on {agreement:.2%} of the pixels")
     assert agreement >= 0.99
