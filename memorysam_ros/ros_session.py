@@ -1,14 +1,15 @@
-"""A node for a command that ends by itself or by Ctrl-C."""
+"""A node for a command that ends by itself or by Ctrl-C, and how it hears what others publish."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import rclpy
 from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
 from memorysam_ros.dds import use_profile
@@ -34,6 +35,17 @@ def ros_session(name: str, arguments: list[str] | None = None) -> Iterator[Node]
     finally:
         rclpy.try_shutdown()
         signal.signal(signal.SIGINT, before)
+
+
+def profile_for(offered: Collection[QoSProfile], depth: int) -> QoSProfile:
+    """What hears all publishers that offer these: the most that all of them can give."""
+    reliable = all(q.reliability == ReliabilityPolicy.RELIABLE for q in offered)
+    latched = all(q.durability == DurabilityPolicy.TRANSIENT_LOCAL for q in offered)
+    return QoSProfile(
+        depth=depth,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
 
 
 @contextmanager

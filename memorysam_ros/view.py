@@ -18,13 +18,15 @@ import foxglove
 import foxglove.websocket
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from memorysam_ros.bags.types import typestore
 from memorysam_ros.conversions.outputs import ros_class
+from memorysam_ros.ros_session import profile_for
 from memorysam_ros.view_level import Level
 
-_DEPTH = 10
+_DEPTH, _LATCHED_DEPTH = 10, 100
+"""Messages that wait to be heard; each publisher of static transforms has one of its own."""
 _POLL_S = 0.2
 _TELL_S = 1.0
 """How often late viewers are told of level cameras."""
@@ -156,20 +158,15 @@ class View:
         offered = [p.qos_profile for p in self._node.get_publishers_info_by_topic(name)]
         if not offered:  # for now: whoever published may come back
             return
-        # The most that all publishers can give: more, and some of them would not be heard.
-        reliable = all(q.reliability == ReliabilityPolicy.RELIABLE for q in offered)
-        latched = all(q.durability == DurabilityPolicy.TRANSIENT_LOCAL for q in offered)
-        profile = QoSProfile(
-            depth=_DEPTH,
-            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
-        )
-
+        profile = profile_for(offered, _DEPTH)
+        latched = profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+        if latched:
+            profile.depth = _LATCHED_DEPTH
         known = self._subscriptions.get(name)
         if known is not None and _alike(known[0], profile):
             return
         self._deafen(name)  # of what comes back as less reliable nothing would be heard
-        kept = self._latched.setdefault(name, deque(maxlen=_DEPTH)) if latched else None
+        kept = self._latched.setdefault(name, deque(maxlen=_LATCHED_DEPTH)) if latched else None
 
         def hear(data: bytes) -> None:
             if self._level is not None and name.endswith(_OPTICAL):

@@ -9,11 +9,12 @@ from typing import Any
 
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from memorysam_ros.bags.types import typestore
 from memorysam_ros.bags.writer import BagWriter
 from memorysam_ros.conversions.outputs import ros_class
+from memorysam_ros.ros_session import profile_for
 
 _DEPTH = 100
 _POLL_S = 0.1
@@ -80,14 +81,8 @@ class Recorder:
             self._subscribe(name, types[0], kind, [p.qos_profile for p in publishers])
 
     def _subscribe(self, name: str, msgtype: str, kind: Any, offered: list[QoSProfile]) -> None:
-        # The most that all publishers can give: more, and some of them would not be heard.
-        reliable = all(q.reliability == ReliabilityPolicy.RELIABLE for q in offered)
-        latched = all(q.durability == DurabilityPolicy.TRANSIENT_LOCAL for q in offered)
-        profile = QoSProfile(
-            depth=_DEPTH,
-            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
-        )
+        profile = profile_for(offered, _DEPTH)
+        latched = profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
 
         def write(data: bytes) -> None:
             now_ns = self._node.get_clock().now().nanoseconds
