@@ -44,6 +44,19 @@ def small(picture: Any, width: int) -> np.ndarray:
     return np.asarray(reduced).copy()
 
 
+def fitted(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A picture ``(h, W, 3)`` in the proportions of ``shape`` (height, width).
+
+    A frame at a network's size shows the camera's view squeezed.
+    """
+    height, width = picture.shape[:2]
+    wanted = max(1, round(width * shape[0] / shape[1]))
+    if abs(wanted - height) <= 1:
+        return picture
+    change = _strongest if wanted < height and _sparse(picture) else _nearest
+    return change(picture, (wanted, width))
+
+
 def shown(sensor: str, frame: np.ndarray) -> np.ndarray:
     """A frame, uint8 ``(H, W, 3)``, so that a person sees something in it."""
     grey = frame[..., 0]

@@ -94,7 +94,8 @@ def _views(moment: Moment, report: ReportData, sensors: set[str], width: int) ->
             yield View(title(sensor))
             continue
         encode = pictures.photo_uri if sensor == "image" else pictures.drawing_uri
-        shown = pictures.shown(sensor, pictures.small(frame, other_width))
+        frame = pictures.fitted(pictures.small(frame, other_width), moment.labels.shape)
+        shown = pictures.shown(sensor, frame)
         yield View(title(sensor), encode(shown))
     labels = pictures.small(moment.labels, other_width)
     if truth is not None or width == STAGE_PX:

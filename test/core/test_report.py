@@ -22,7 +22,7 @@ from memorysam_core.report import (
     render,
     write_report,
 )
-from memorysam_core.report.pictures import error, overlay, shown, small
+from memorysam_core.report.pictures import error, fitted, overlay, shown, small
 from memorysam_core.report.poster import write_poster
 
 pytest.importorskip("matplotlib")
@@ -296,6 +296,17 @@ def test_nothing_is_drawn_before_the_start_of_a_sparse_run():
     samples = [Sample(0.1 + 2.0 * k, ("image",)) for k in range(3)]
     spans = list(figures._spans(samples, lambda sample: sample.present))
     assert [(start, end) for start, end, _ in spans] == [(0.0, pytest.approx(5.1))]
+
+
+def test_frames_of_another_shape_are_shown_in_the_cameras_proportions():
+    square = np.zeros((128, 128, 3), np.uint8)
+    square[::16, ::16] = 200  # returns, none of which may be lost
+    for wide in (fitted(square, (360, 640)), fitted(square, (96, 320))):
+        assert wide.shape[1] == 128 and set(np.unique(wide)) == {0, 200}
+        assert (wide[..., 0] > 0).sum() == 64
+    assert fitted(square, (96, 320)).shape == (38, 128, 3)
+    assert fitted(square, (480, 320)).shape == (192, 128, 3)
+    assert fitted(square, (64, 64)) is square
 
 
 def test_a_sensor_that_comes_and_goes_at_every_set_costs_no_more_than_one_that_stays():
