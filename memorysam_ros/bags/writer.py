@@ -74,6 +74,14 @@ class BagWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         name = self.path.name.removesuffix(self._file_suffix)
         self._folder = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent))
+        try:
+            self._open(name)
+        except BaseException:  # an interrupt too, which may come at any time
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+        return self
+
+    def _open(self, name: str) -> None:
         plugin = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}[self._storage]
         # The files inside are named after the folder, hence a folder of the final name.
         self._written = self._folder / name
@@ -81,7 +89,6 @@ class BagWriter:
         if self._compress:
             self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         self._writer.open()
-        return self
 
     def __exit__(
         self,

@@ -5,6 +5,7 @@ from rosbags.rosbag2 import Reader
 
 from memorysam_core.labels import numbered
 from memorysam_ros.bags import Bag, BagWriter
+from memorysam_ros.bags import writer as writer_module
 from memorysam_ros.bags.types import typestore
 
 
@@ -61,6 +62,16 @@ def test_what_cannot_be_made_again_is_kept_unfinished(tmp_path, name):
     with pytest.raises(OSError, match="no space"):
         broken_off(empty, 0)
     assert empty.kept is None and len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_interrupt_while_it_is_begun_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writer_module, "Writer", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        BagWriter(tmp_path / "bag").__enter__()
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_existing_bag_is_kept(tmp_path):
