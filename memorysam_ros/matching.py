@@ -191,7 +191,7 @@ class Matcher:
             after_ns = max(after_ns, 2 * min(*self._pauses, _SLOWEST_NS // 2))
         return last is not None and now_ns - last > after_ns
 
-    def unheard(self, sensor: str) -> None:
+    def stop_expecting(self, sensor: str) -> None:
         """Readings of an extra sensor are not wanted any more: no set waits for it."""
         self._arrivals.pop(sensor, None)
 

@@ -2,7 +2,7 @@
 
 The fields below are the declaration. The node declares its ROS parameters from them, replay takes
 its options from them, and ``config/segment.yaml`` and the table in ``docs/parameters.md`` are
-printed from them by :mod:`memorysam_ros.parameter_files`. Knows nothing of ROS.
+printed from them by :mod:`memorysam_ros.parameter_tables`. Knows nothing of ROS.
 """
 
 from __future__ import annotations

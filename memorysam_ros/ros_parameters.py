@@ -7,7 +7,7 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
 from memorysam_core.labels import LabelSpace
-from memorysam_ros.parameter_files import no_setting
+from memorysam_ros.parameter_files import allowed_beside
 from memorysam_ros.parameters import (
     Parameter,
     Parameters,
@@ -53,7 +53,7 @@ def unknown_overrides(node: Any) -> list[str]:
     """Names that the user gave a value for and that are no parameter of the node."""
     # rclpy offers no public way to see overrides of parameters that nobody declares.
     given = getattr(node, "_parameter_overrides", {})
-    return [n for n in unknown_names(given) if not no_setting(n) and not node.has_parameter(n)]
+    return [n for n in unknown_names(given) if not allowed_beside(n) and not node.has_parameter(n)]
 
 
 class LabelSpaceParameters:

@@ -158,7 +158,7 @@ class Session:
             self._pipeline.resume()
         if sensor not in self._pipeline.extras or self._publications.wants(sensor):
             return True
-        self._pipeline.matcher.unheard(sensor)
+        self._pipeline.matcher.stop_expecting(sensor)
         return False
 
     def _on_lost(self, sensor: str, messages: int) -> None:

@@ -9,7 +9,7 @@ from memorysam_ros.bags.dropping import Drop
 from memorysam_ros.bags.reader import Bag, BagError
 from memorysam_ros.bags.replay import Selection
 from memorysam_ros.bags.topics import IMAGE, find
-from memorysam_ros.parameter_files import no_setting, values_of
+from memorysam_ros.parameter_files import allowed_beside, values_of
 from memorysam_ros.parameters import Parameters, from_values
 
 
@@ -78,7 +78,7 @@ def parameters(
 ) -> Parameters:
     """As the node's, but for what bag, command line and ``given`` say. Raises ValueError."""
     values = values_of(args.params_file) if args.params_file else {}
-    values = {name: value for name, value in values.items() if not no_setting(name)}
+    values = {name: value for name, value in values.items() if not allowed_beside(name)}
     values |= {name: value for name, value in given.items() if value is not None}
     if args.calibration:
         values["calibration_file"] = args.calibration

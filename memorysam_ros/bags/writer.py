@@ -109,7 +109,7 @@ class BagWriter:
                 made.rename(self.path)
         finally:
             if self._keep and self.counts and made.exists():  # it was not moved
-                self.kept = _free(self.path, self._file_suffix)
+                self.kept = _unfinished_name(self.path, self._file_suffix)
                 made.rename(self.kept)
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -171,7 +171,7 @@ def _qos(latched: bool) -> tuple[Qos, ...]:
     )
 
 
-def _free(path: Path, suffix: str) -> Path:
+def _unfinished_name(path: Path, suffix: str) -> Path:
     """A name beside a path that says that the bag is unfinished."""
     stem = path.name.removesuffix(suffix)
     names = (f"{stem}.unfinished{n or ''}{suffix}" for n in itertools.count())

@@ -259,7 +259,7 @@ def test_an_extra_sensor_that_is_not_wanted_any_more_is_not_missing():
     for t in range(0, 1000, 100):
         matcher.add("image", t * MS, None, t * MS)
         matcher.add("lidar", t * MS, None, t * MS)
-    matcher.unheard("lidar")
+    matcher.stop_expecting("lidar")
     (out,) = matcher.add("image", 1000 * MS, None, 1000 * MS)  # at once
     assert out.missing == {}
     matcher.tick(50 * S)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from memorysam_ros import parameter_files
+from memorysam_ros import parameter_files, parameter_tables
 from memorysam_ros.parameters import Parameters, explain_unknown, from_values, table
 
 ROOT = Path(__file__).parents[2]
@@ -18,8 +18,8 @@ PARAMETER_FILES = sorted(
 
 def test_the_shipped_file_is_the_declared_table():
     text = (ROOT / "config" / "segment.yaml").read_text()
-    assert text == parameter_files.yaml_text(), (
-        "run `python -m memorysam_ros.parameter_files yaml > config/segment.yaml`"
+    assert text == parameter_tables.yaml_text(), (
+        "run `python -m memorysam_ros.parameter_tables yaml > config/segment.yaml`"
     )
     values = parameter_files.values_of(ROOT / "config" / "segment.yaml")
     assert list(values) == [row.name for row in table()]
@@ -29,15 +29,15 @@ def test_the_shipped_file_is_the_declared_table():
 @pytest.mark.skipif(not (ROOT / "docs/parameters.md").exists(), reason="installed without docs")
 def test_the_documented_table_is_the_declared_one():
     text = (ROOT / "docs" / "parameters.md").read_text()
-    assert parameter_files.markdown_table() in text, (
-        "paste what `python -m memorysam_ros.parameter_files markdown` prints"
+    assert parameter_tables.markdown_table() in text, (
+        "paste what `python -m memorysam_ros.parameter_tables markdown` prints"
     )
 
 
 @pytest.mark.parametrize("path", PARAMETER_FILES, ids=lambda path: path.name)
 def test_every_shipped_parameter_file_is_accepted(path):
     values = parameter_files.values_of(path)
-    own = {name: v for name, v in values.items() if not parameter_files.no_setting(name)}
+    own = {name: v for name, v in values.items() if not parameter_files.allowed_beside(name)}
     assert own
     from_values(own)
 

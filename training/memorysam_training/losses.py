@@ -44,15 +44,12 @@ def ohem_cross_entropy(
     if not valid_count:
         return (loss * 0).sum()
     least = max(int(valid_count * least_share), 1)
-    weight = None
+    weights = torch.ones_like(loss)
     if class_weights is not None:
-        weight = class_weights.to(loss)[labels.long().masked_fill(~valid, 0)]
+        weights = class_weights.to(loss)[labels.long().masked_fill(~valid, 0)]
     if hard_count < least:
-        return _mean_of_largest(loss[valid], weight if weight is None else weight[valid], least)
-    if weight is None:
-        return (loss * hard).sum() * (process_count() / hard_count)
-    weight = weight * hard
-    return (loss * weight).sum() * (process_count() / reduced_sum(weight.sum()))
+        return _mean_of_largest(loss[valid], weights[valid], least)
+    return _mean(loss, weights * hard)
 
 
 def iou_error(predicted: Tensor, logits: Tensor, labels: Tensor, ignore: int = IGNORE) -> Tensor:
@@ -92,7 +89,12 @@ def class_weights(pixels: Tensor, power: float) -> Tensor:
     return (weights / (weights * share).sum()).float()
 
 
-def _mean_of_largest(losses: Tensor, weights: Tensor | None, count: int) -> Tensor:
+def _mean(losses: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean over all processes, once DDP has averaged their gradients."""
+    return (losses * weights).sum() * (process_count() / reduced_sum(weights.sum()))
+
+
+def _mean_of_largest(losses: Tensor, weights: Tensor, count: int) -> Tensor:
     """Mean of the ``count`` largest of all processes; those on the edge share what is left."""
     candidates = losses.detach().topk(min(count, losses.numel())).values
     edge = gathered(candidates).topk(count).values[-1]
@@ -101,8 +103,4 @@ def _mean_of_largest(losses: Tensor, weights: Tensor | None, count: int) -> Tens
     if not tied_count:  # among the largest is one that is no number
         return losses.sum() * math.nan
     share = (count - above_count) / tied_count
-    if weights is None:
-        total = losses[above].sum() + share * losses[tied].sum()
-        return total * (process_count() / count)
-    weights = weights * (above + share * tied)
-    return (losses * weights).sum() * (process_count() / reduced_sum(weights.sum()))
+    return _mean(losses, weights * (above + share * tied))

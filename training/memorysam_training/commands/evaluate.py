@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,33 +109,25 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _data(args: argparse.Namespace, contract: InputContract) -> Data:
-    """What is evaluated on; bags are drawn as the checkpoint wants it."""
+    """What is evaluated on, drawn as the checkpoint wants it.
+
+    Pictures are taken for that, as they do not say how they were drawn; of depth, DELIVER has a
+    folder for each way.
+    """
     from memorysam_core import representations
     from memorysam_training.recipe import Data
 
-    drawn = {m.name: representations.to_dict(m.representation) for m in contract.modalities}
-    data = Data(
+    wants = {m.name: representations.to_dict(m.representation) for m in contract.modalities}
+    drawn, wanted = wants, tuple(filter(None, args.modalities.split(",")))
+    if args.kind != "bags":
+        pictures = ("event", "lidar") if args.kind == "deliver" else ()
+        drawn = {n: wants[n] for n in pictures if n in wants and (Path(args.dataset) / n).is_dir()}
+    return Data(
         kind=args.kind,
         root=args.dataset,
-        depth=args.depth or drawn.get("depth", {"name": "hha"})["name"],
+        modalities=(wanted or contract.names) if args.kind == "bags" else (),
+        representations=drawn,
+        depth=args.depth or wants.get("depth", {"name": "hha"})["name"],
         label_space=args.label_space,
         size=contract.size,
     )
-    if args.kind != "bags":
-        drawn = _of_pictures(contract, args.dataset) if args.kind == "deliver" else {}
-        return dataclasses.replace(data, representations=drawn)
-    wanted = tuple(filter(None, args.modalities.split(",")))
-    return dataclasses.replace(data, modalities=wanted or contract.names, representations=drawn)
-
-
-def _of_pictures(contract: InputContract, root: str) -> dict[str, dict]:
-    """Pictures do not say how they were drawn: as the checkpoint wants them. Depth has a folder for
-    each way.
-    """
-    from memorysam_core import representations
-
-    return {
-        name: representations.to_dict(contract.modality(name).representation)
-        for name in ("event", "lidar")
-        if name in contract.names and (Path(root) / name).is_dir()
-    }

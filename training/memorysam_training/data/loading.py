@@ -111,15 +111,15 @@ def pixels_of_classes(dataset: DataSet, most: int = COUNTED) -> Tensor:
 
     Bad samples are passed over: they are told of when it is their turn.
     """
-    count = len(dataset.label_space)
     pixels = torch.zeros(256, dtype=torch.int64)
-    for place in range(min(len(dataset), most)):
+    read = min(len(dataset), most)
+    for place in range(read):
         try:
-            labels = dataset.read(place * len(dataset) // min(len(dataset), most), ()).labels
+            labels = dataset.read(place * len(dataset) // read, ()).labels
         except DataError:
             continue
         pixels += torch.bincount(labels.flatten().long(), minlength=256)
-    return pixels[:count]
+    return pixels[: len(dataset.label_space)]
 
 
 def _batches(
