@@ -90,6 +90,9 @@ def scan(path: Path) -> Scan:
                     if place is not None:
                         result.places.append((time_ns, place))
             result.whole_bytes = file.tell()
+        file.seek(result.whole_bytes)
+        if file.read(len(MAGIC) + 1) == MAGIC:  # it ends as it should
+            result.whole_bytes += len(MAGIC)
     if chunked:
         result.places.clear()
     return result

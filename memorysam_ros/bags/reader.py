@@ -8,21 +8,17 @@ between those that are wanted.
 from __future__ import annotations
 
 import errno
-import sqlite3
 import tempfile
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from heapq import heappop, heappush, heapreplace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from rosbags.interfaces import Qos
-from rosbags.rosbag2 import Reader
-
-from memorysam_ros.bags import mcap_scan
 from memorysam_ros.bags.files import listed_files, storage_files, unpack_message, unpacked
+from memorysam_ros.bags.storages import Message, Storage, Topic, open_storage
 from memorysam_ros.bags.types import typestore
 
 
@@ -42,17 +38,6 @@ class RawMessage:
     """CDR."""
 
 
-@dataclass(frozen=True)
-class Topic:
-    """What a bag says of a topic."""
-
-    name: str
-    msgtype: str
-    count: int
-    qos: tuple[Qos, ...] = field(default=(), repr=False)
-    """What its publishers offered, where the bag says so."""
-
-
 class Bag:
     """A recording, to be used as a context; or several of the same time, read as one."""
 
@@ -65,7 +50,7 @@ class Bag:
         """What was found wrong, in words."""
         self.topics: dict[str, Topic] = {}
         """By name, once open."""
-        self._storages: list[_Storage] = []
+        self._storages: list[Storage] = []
         self._plain: dict[Path, Path] = {}
         """Files that are compressed as a whole, and where they are unpacked to."""
         self._stack = ExitStack()
@@ -133,7 +118,7 @@ class Bag:
         """
         wanted = set(self.topics if topics is None else topics)
         waiting = deque(self._storages)  # a file is opened when its time has come
-        heads: list[tuple[int, int, _Message, Iterator[_Message]]] = []
+        heads: list[tuple[int, int, Message, Iterator[Message]]] = []
         while waiting or heads:
             while waiting and (not heads or waiting[0].start_ns <= heads[0][0]):
                 rest = self._readable(waiting.popleft(), wanted, start_ns, stop_ns)
@@ -168,7 +153,7 @@ class Bag:
     def _open(self, file: Path, folder: Path, stack: ExitStack) -> None:
         try:
             plain = self._plain.get(file) or unpacked(file, folder)
-            storage = _open_storage(plain, stack)
+            storage = open_storage(plain, stack)
         except Exception as error:  # a damaged file must not cost the others
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise OSError(
@@ -180,17 +165,13 @@ class Bag:
             return
         if plain != file:
             self._plain[file] = plain
-        size = plain.stat().st_size
-        if isinstance(storage, _Scanned) and storage.whole_bytes < size:
-            self.warnings.append(
-                f"{file.name} is cut off or has no index: read its first {storage.whole_bytes} of "
-                f"{size} bytes, {storage.count} messages"
-            )
+        if storage.defect:
+            self.warnings.append(f"{file.name} {storage.defect}")
         self._storages.append(storage)
 
     def _readable(
-        self, storage: _Storage, topics: set[str], start_ns: int | None, stop_ns: int | None
-    ) -> Iterator[_Message]:
+        self, storage: Storage, topics: set[str], start_ns: int | None, stop_ns: int | None
+    ) -> Iterator[Message]:
         """The messages of a file until the first that a damage makes unreadable."""
         last_ns = storage.start_ns
         try:
@@ -236,126 +217,3 @@ def _files_of(path: Path) -> list[Path]:
             + ("; convert a ROS 1 bag first: rosbags-convert" if is_ros1 else "")
         )
     return files
-
-
-_Message = tuple[str, str, int, bytes]
-"""Topic, type, time and bytes."""
-
-
-class _Storage(Protocol):
-    """One file of a bag."""
-
-    name: str
-    topics: list[Topic]
-    start_ns: int
-    end_ns: int
-
-    def messages(
-        self, topics: set[str], start_ns: int | None, stop_ns: int | None
-    ) -> Iterator[_Message]:
-        """In order of time."""
-        ...
-
-
-def _open_storage(file: Path, stack: ExitStack) -> _Storage:
-    try:
-        reader = stack.enter_context(Reader(file))
-    except Exception as error:  # of definitions of messages that it does not know, a KeyError
-        if file.suffix != ".mcap":
-            if isinstance(error, KeyError):
-                return _Table(file, stack)
-            raise
-        try:
-            return _Scanned(mcap_scan.scan(file))
-        except ValueError:
-            raise error from None
-    indexed = _Indexed(file.name, reader)
-    if file.suffix == ".mcap" and not getattr(reader.storage, "chunks", True):
-        # rosbags wants messages outside of chunks to be in the order of their time.
-        return _Scanned(mcap_scan.scan(file), indexed.topics)
-    return indexed
-
-
-class _Indexed:
-    """A file that rosbags can read."""
-
-    def __init__(self, name: str, reader: Reader) -> None:
-        self.name = name
-        self._reader = reader
-        self.start_ns = reader.start_time
-        self.end_ns = reader.end_time - 1 if reader.message_count else 0
-        self.topics = []
-        for connection in reader.connections:
-            qos = tuple(connection.ext.offered_qos_profiles)  # type: ignore[union-attr]
-            self.topics.append(
-                Topic(connection.topic, connection.msgtype, connection.msgcount, qos)
-            )
-
-    def messages(
-        self, topics: set[str], start_ns: int | None, stop_ns: int | None
-    ) -> Iterator[_Message]:
-        chosen = [c for c in self._reader.connections if c.topic in topics]
-        if not chosen:
-            return
-        for connection, time_ns, data in self._reader.messages(chosen, start_ns, stop_ns):
-            yield connection.topic, connection.msgtype, time_ns, data
-
-
-class _Scanned:
-    """An mcap whose index is not used: it has none, or none that helps."""
-
-    def __init__(self, scanned: mcap_scan.Scan, topics: Sequence[Topic] = ()) -> None:
-        """``topics`` are those that the file names, unless they are known better."""
-        self.name = scanned.path.name
-        self._scan = scanned
-        self.start_ns, self.end_ns = scanned.start_ns, scanned.end_ns
-        self.whole_bytes = scanned.whole_bytes
-        self.count = sum(scanned.counts.values())
-        self.topics = list(topics) or [
-            Topic(channel.topic, channel.msgtype, scanned.counts.get(number, 0))
-            for number, channel in scanned.channels.items()
-        ]
-
-    def messages(
-        self, topics: set[str], start_ns: int | None, stop_ns: int | None
-    ) -> Iterator[_Message]:
-        for number, time_ns, data in self._scan.messages():
-            channel = self._scan.channels.get(number)
-            if (
-                channel is not None
-                and channel.topic in topics
-                and _within(time_ns, start_ns, stop_ns)
-            ):
-                yield channel.topic, channel.msgtype, time_ns, data
-
-
-class _Table:
-    """A database with definitions of messages that rosbags does not know; none is needed."""
-
-    def __init__(self, file: Path, stack: ExitStack) -> None:
-        self.name = file.name
-        self._base = sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True)
-        stack.callback(self._base.close)
-        rows = self._base.execute(
-            "SELECT topics.id, name, type, count(messages.id) FROM topics "
-            "LEFT JOIN messages ON topics.id = messages.topic_id GROUP BY topics.id"
-        ).fetchall()
-        self._ids = {number: (name, msgtype) for number, name, msgtype, _ in rows}
-        self.topics = [Topic(name, msgtype, count) for _, name, msgtype, count in rows]
-        first, last = self._base.execute(
-            "SELECT min(timestamp), max(timestamp) FROM messages"
-        ).fetchone()
-        self.start_ns, self.end_ns = (1 << 63, 0) if first is None else (first, last)
-
-    def messages(
-        self, topics: set[str], start_ns: int | None, stop_ns: int | None
-    ) -> Iterator[_Message]:
-        query = "SELECT topic_id, timestamp, data FROM messages ORDER BY timestamp"
-        for number, time_ns, data in self._base.execute(query):
-            topic, msgtype = self._ids[number]
-            if topic in topics and _within(time_ns, start_ns, stop_ns):
-                yield topic, msgtype, time_ns, data
-
-
-def _within(time_ns: int, start_ns: int | None, stop_ns: int | None) -> bool:
-    return (start_ns is None or start_ns <= time_ns) and (stop_ns is None or time_ns < stop_ns)

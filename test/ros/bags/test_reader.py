@@ -232,6 +232,7 @@ def test_messages_outside_of_chunks_are_put_in_order(tmp_path, encoding):
     path = tmp_path / "fast.mcap"
     path.write_bytes(plain_mcap(shuffled, encoding))
     with Bag(path) as bag:
+        assert not bag.warnings
         assert numbers(bag) == list(range(20))
         assert numbers(bag, start_ns=images[3][0], stop_ns=images[6][0]) == [3, 4, 5]
         assert (bag.start_ns, bag.end_ns, bag.count) == (images[0][0], images[-1][0], 20)
