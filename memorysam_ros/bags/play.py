@@ -19,6 +19,8 @@ from memorysam_ros.conversions.outputs import ros_class
 
 _DEPTH = 100
 _POLL_S = 0.02
+_SETTLE_S = 0.3
+"""A subscriber learns of a publisher a little later or earlier than the publisher of it."""
 CLOCK = "/clock"
 _LATCHED = ("/tf_static", "/robot_description")
 
@@ -58,13 +60,20 @@ class Player:
         self._clock_period_ns = round(1e9 / clock_hz) if clock_hz > 0 else 0
 
     def wait_for_subscribers(self, timeout_s: float) -> list[str]:
-        """Waits until somebody listens to each topic; the topics that nobody listens to."""
+        """Waits until somebody listens to each topic, and to the clock if it is published.
+
+        Returns the topics that nobody listens to.
+        """
+        awaited = {**self._publishers, CLOCK: self._clock} if self._clock else self._publishers
         end = time.monotonic() + timeout_s
         while True:
-            lonely = [n for n, p in self._publishers.items() if not p.get_subscription_count()]
+            lonely = [n for n, p in awaited.items() if not p.get_subscription_count()]
             if not lonely or time.monotonic() >= end:
-                return lonely
+                break
             time.sleep(_POLL_S)
+        if len(lonely) < len(awaited):
+            time.sleep(min(_SETTLE_S, timeout_s))
+        return lonely
 
     def play(self, rate: float = 1.0, start_s: float = 0.0, duration_s: float | None = None) -> int:
         """Publishes the bag once, ``rate`` times as fast as it was recorded; how many messages."""

@@ -95,7 +95,8 @@ def test_a_bag_is_played_and_recorded_byte_for_byte(bag, start, tmp_path):
 
 
 def test_rate_loop_and_interruption(bag, start):
-    player = start("play", bag, "--rate", "10", "--loop", "--wait", "0", "--topics", "/points")
+    words = ["--rate", "10", "--loop", "--clock", "--wait", "0", "--topics", "/points"]
+    player = start("play", bag, *words)
     player.stdout.readline()
     began = time.monotonic()
     for _ in range(3):
@@ -103,6 +104,7 @@ def test_rate_loop_and_interruption(bag, start):
     assert 0.25 < time.monotonic() - began < 2  # 3 times 0.98 s, ten times as fast
     _, complaints = stop(player)
     assert player.returncode == 130 and "interrupted" in complaints
+    assert "nobody listens to /points, /clock" in complaints
 
 
 def test_a_part_of_a_bag_with_what_is_latched_before(bag, start, tmp_path):
