@@ -15,6 +15,10 @@ _TICKS = (
     "Latency is from the camera's stamp to the arrival of the labels, on the clock of the bag, "
     "which `ros2 bag play --clock 100` tells in ticks of 10 ms."
 )
+_NO_CLOCK = (
+    "How long the labels took is not known: nothing was heard on /clock. Play the bag with "
+    "--clock, and set use_sim_time of this command."
+)
 _STOOD_IN = (
     "While the camera was silent another sensor led: {count} more label images, for moments of "
     "which there is no image."
@@ -51,6 +55,8 @@ def report_of(
     notes = list(warnings)
     if account.stood_in:
         notes.append(_STOOD_IN.format(count=account.stood_in))
+    if runs is None and account.sets_out:
+        notes.append(_NO_CLOCK)
     if runs is not None:
         notes += [_TICKS, *([_SLOWER.format(rate=rate)] if rate != 1 else [])]
     summary = f"The live node labelled {account.sets_out} of {account.sets_in} images of a bag."
@@ -96,4 +102,6 @@ def text(values: dict[str, Any]) -> str:
         f"  {name}: {ms['p50']:.0f} ms, 95 % within {ms['p95']:.0f} ms"
         for name, ms in values["milliseconds"].items()
     ]
+    if values["sets_out"] and not values["milliseconds"]:
+        lines.append(_NO_CLOCK)
     return "\n".join(lines)

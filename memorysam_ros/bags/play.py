@@ -20,7 +20,7 @@ from memorysam_ros.conversions.outputs import ros_class
 _DEPTH = 100
 _POLL_S = 0.02
 _SETTLE_S = 0.3
-"""A subscriber learns of a publisher a little later or earlier than the publisher of it."""
+"""A subscriber may learn of a publisher so much later than the publisher of it."""
 CLOCK = "/clock"
 _LATCHED = ("/tf_static", "/robot_description")
 
@@ -66,14 +66,12 @@ class Player:
         """
         awaited = {**self._publishers, CLOCK: self._clock} if self._clock else self._publishers
         end = time.monotonic() + timeout_s
-        while True:
-            lonely = [n for n, p in awaited.items() if not p.get_subscription_count()]
-            if not lonely or time.monotonic() >= end:
-                break
+        while lonely := [n for n, p in awaited.items() if not p.get_subscription_count()]:
+            if time.monotonic() >= end:
+                return lonely
             time.sleep(_POLL_S)
-        if len(lonely) < len(awaited):
-            time.sleep(min(_SETTLE_S, timeout_s))
-        return lonely
+        time.sleep(min(_SETTLE_S, timeout_s))
+        return []
 
     def play(self, rate: float = 1.0, start_s: float = 0.0, duration_s: float | None = None) -> int:
         """Publishes the bag once, ``rate`` times as fast as it was recorded; how many messages."""

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=2.0,
         metavar="S",
-        help="longest wait for somebody to listen to every topic, before the first message (2)",
+        help="longest wait for somebody to listen to every topic and to the clock, if told (2)",
     )
     parser.set_defaults(ros_args=[])
 

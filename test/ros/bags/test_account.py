@@ -7,7 +7,7 @@ from memorysam_core.labels import numbered
 from memorysam_core.report import Run
 from memorysam_ros.bags import Bag, BagWriter
 from memorysam_ros.bags.account import Accountant
-from memorysam_ros.bags.account_report import report_of
+from memorysam_ros.bags.account_report import report_of, text, values_of
 from memorysam_ros.bags.truth import Truth
 
 from .conftest import MAKE
@@ -53,6 +53,20 @@ def test_labels_of_a_stand_in_are_not_counted_as_images(bag, lost):
     assert tile.value == f"20 / {20 - lost}"
     assert tile.detail == ("5 passed over for newer ones" if lost else "none was lost")
     assert any("20 more label images" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("heard_ms", [None, 1250])
+def test_where_no_clock_was_heard_that_is_told(bag, heard_ms):
+    with Bag(bag) as opened, Truth(bag, "/truth") as truth, BagWriter(bag.parent / "x") as other:
+        accountant = Accountant(opened, truth, "/image", SPACE, ("image",), 0)
+        labels = mono(other.messages, other.messages.header(1000 * MS, "camera"))
+        accountant.hear_labels(labels, heard_ms and heard_ms * MS)
+        account = accountant.finish()
+    report = report_of(account, "drive", Run.here("score", "drive.mcap"), 1.0, (), {}, ())
+    told = text(values_of(account, report))
+    for lines in (report.notes, told.splitlines()):
+        assert any("nothing was heard on /clock" in line for line in lines) == (heard_ms is None)
+    assert ("camera to labels: 250 ms" in told) == (heard_ms is not None)
 
 
 def test_labels_without_stamps_are_counted(bag):

@@ -157,14 +157,17 @@ def test_a_recording_that_fills_the_disk_is_kept(tmp_path, monkeypatch, capsys):
 
 
 class Heard:
-    """A node whose publishers say what they were given."""
+    """A node whose publishers say what they were given, and ask whom they have."""
 
-    def __init__(self) -> None:
+    def __init__(self, **subscribers: int) -> None:
         self.published: list[tuple[str, object]] = []
+        self.subscribers = subscribers
 
     def create_publisher(self, kind, topic: str, profile):
-        heard = SimpleNamespace(publish=lambda data: self.published.append((topic, data)))
-        return heard
+        return SimpleNamespace(
+            publish=lambda data: self.published.append((topic, data)),
+            get_subscription_count=lambda: self.subscribers[topic[1:]],
+        )
 
 
 def test_all_static_transforms_from_before_the_start_are_given(tmp_path, monkeypatch):
@@ -195,6 +198,23 @@ def test_a_clock_of_its_own_takes_the_place_of_the_bags(tmp_path):
         plain, simulated = play.Player(Heard(), bag), play.Player(Heard(), bag, clock_hz=100)
     assert plain.skipped == {}
     assert simulated.skipped == {"/clock": "the bag's own time is published in its place"}
+
+
+def test_nothing_is_played_before_somebody_has_found_the_clock(bag, monkeypatch):
+    node, slept = Heard(points=1, clock=0), []
+
+    def sleep(seconds):
+        slept.append(seconds)
+        node.subscribers["clock"] = len(slept) >= 3
+
+    monkeypatch.setattr(play.time, "sleep", sleep)
+    with Bag(bag) as opened:
+        player = play.Player(node, opened, ["/points"], clock_hz=100)
+        assert player.wait_for_subscribers(0) == ["/clock"] and slept == []
+        assert player.wait_for_subscribers(60) == []
+        assert len(slept) == 4 and slept[-1] > slept[0]  # until the other side knows as well
+        node.subscribers["clock"] = 0
+        assert play.Player(node, opened, ["/points"]).wait_for_subscribers(0) == []
 
 
 @pytest.mark.parametrize(
