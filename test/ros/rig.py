@@ -116,6 +116,8 @@ class Rig:
         self.received: dict[str, list] = defaultdict(list)
         self._subscriptions: dict[str, object] = {}
         self.sent: dict[str, list[int]] = defaultdict(list)
+        self.unheard: dict[str, int] = {}
+        """Readings of the last :meth:`label_all` that DDS lost before the node heard them."""
         self.subscribe("/diagnostics", DiagnosticArray)
         self._thread = threading.Thread(target=self._executor.spin)
         self._thread.start()
@@ -174,6 +176,10 @@ class Rig:
             "failed": self.told_total("sets failed"),
         }
 
+    def _heard(self) -> dict[str, int]:
+        """How many messages of every sensor the node has heard, by its last report."""
+        return {name: int(self.values(f"sensor {name}")["messages"]) for name in self.publishers}
+
     def told_total(self, what: str) -> int:
         """How often something happened to sets, by the last report, such as ``sets superseded``."""
         values = self.values()
@@ -193,12 +199,16 @@ class Rig:
         nothing else is.
         """
         self.settle()
-        before = self.count()
+        before, heard = self.count(), self._heard()
         self.clear()
         self.drive(sensors, seconds, start_ns)
         self.settle()
         self.wait(lambda: len(self.stamps()) >= 0.9 * self.due(before), self.seen)
         self.settle()
+        self.unheard = {
+            name: len(self.sent[name]) - (total - heard[name])
+            for name, total in self._heard().items()
+        }
         received = self.stamps()
         assert received == sorted(set(received))
         assert set(received) <= set(self.sent["image"])
