@@ -14,6 +14,7 @@ from torch import Tensor
 from memorysam_core.checkpoint import Checkpoint
 from memorysam_core.contract import InputContract
 from memorysam_core.engines import Prepared, load_engine
+from memorysam_core.engines.host_memory import keep_freed_memory
 from memorysam_core.engines.placement import (
     DTYPES,
     Precision,
@@ -89,9 +90,12 @@ class Segmenter:
                 file that was made for something else.
             ValueError: for an unknown device, precision, size or engine.
         """
-        if choose_device(device).type == "cpu":
+        on_cpu = choose_device(device).type == "cpu"
+        if on_cpu:
             use_available_threads()
         loaded = load_engine(checkpoint, engine, device, precision, size)
+        if on_cpu:  # now that all that loading took is given back
+            keep_freed_memory()
         self.path: Path | None = loaded.path
         self.contract: InputContract = loaded.contract
         self.device = loaded.device

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
 
 from memorysam_core.contract import InputContract
+from memorysam_core.engines.host_memory import keep_freed_memory
 from memorysam_core.engines.placement import choose_precision
 from memorysam_core.model import MemorySAM
 from memorysam_core.trunk import Block
@@ -101,6 +102,8 @@ class Session:
 def setup(recipe: Recipe) -> Session:
     """Data, model and optimiser of a recipe, on the devices at hand."""
     accelerator = make_accelerator(recipe)
+    if accelerator.device.type == "cpu":
+        keep_freed_memory()
     with accelerator.main_process_first():  # the first decodes the cache, the others find it
         train_data, val_data = open_data(recipe.data, "train"), open_data(recipe.data, "val")
     # Normalised first: a recipe for four sensors also serves with some of them left out.

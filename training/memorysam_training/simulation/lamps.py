@@ -31,7 +31,7 @@ def near_lamps(snapshot: Snapshot) -> np.ndarray:
 def lamplight(snapshot: Snapshot, hits: Hits, normal: np.ndarray, power: float) -> np.ndarray:
     """Light of street lamps and the vehicle's own headlights on surfaces, float32 ``(3, N)``."""
     light, pose = np.zeros((3, len(hits)), np.float32), snapshot.vehicle
-    at = np.flatnonzero((hits.triangle >= 0) & (hits.distance < REACH_M))
+    at = np.flatnonzero(hits.distance < REACH_M)
     centre = pose[:3, 3].astype(np.float32)  # nearby numbers keep single precision sharp
     point, normal = hits.point.take(at, 1) - centre[:, None], normal.take(at, 1)
     pools = 10.0 * power * _pools(near_lamps(snapshot) - centre, point, normal)

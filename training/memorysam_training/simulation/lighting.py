@@ -17,6 +17,8 @@ from memorysam_training.simulation.surfaces import Surface, surface_of
 
 FOG_PATH_M = 400.0
 """Beyond this much air, more makes no difference."""
+_THICK = 0.006
+"""Extinction, 1/m, of air in which the sky cannot be told from haze."""
 _NO_SHADOW = 0.03
 """Sunlight below this casts no shadow that could be seen."""
 
@@ -80,6 +82,36 @@ def radiance(
     ``shape`` is that of the image whose pixels the rays are. Without it, light is seen second-hand,
     as in a mirror: without shadows, halos and further mirrors.
     """
+    met, missed = _by_material(hits)
+    out, skylight = np.zeros((2, 3, len(hits)), np.float32)
+    azimuth = snapshot.scene.world.sun_azimuth
+    far = sky(hits.direction.take(missed, 1), weather, azimuth, snapshot.t)
+    if weather.fog > _THICK:  # clear air leaves the sky's own colours alone; fog hides it
+        _veil(np.full(len(missed), FOG_PATH_M, np.float32), weather, far)
+    _put(out, missed, far)
+    for whole, part in zip((out, skylight), _lit(snapshot, hits, met, weather, shape), strict=True):
+        _put(whole, met, part)
+    if shape and weather.scatter * weather.lamps > 1e-3:
+        out += weather.scatter * weather.lamps * _glow(snapshot, hits, shape) * COLOUR
+    return Light(out, skylight)
+
+
+def _by_material(hits: Hits) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the rays that meet something, in the order of materials, and of the others."""
+    order = np.argsort(np.where(hits.triangle < 0, np.uint8(255), hits.material), kind="stable")
+    count = np.count_nonzero(hits.triangle >= 0)
+    return order[:count], order[count:]
+
+
+def _lit(
+    snapshot: Snapshot,
+    hits: Hits,
+    met: np.ndarray,
+    weather: Weather,
+    shape: tuple[int, int] | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of those that meet something: light, and the skylight in it, ``(3, K)`` each."""
+    rays, hits = met, hits.take(met)
     surface = surface_of(hits)
     wet = _wetness(hits, surface, weather)
     surface.albedo *= 1 - 0.45 * wet
@@ -91,15 +123,9 @@ def radiance(
     out = surface.albedo * direct + skylight
     signal = (hits.material == Material.SIGNAL).astype(np.float32)
     out += surface.glow * (weather.lamps + (0.5 - 0.5 * weather.lamps) * signal)
-    _mirror(snapshot, hits, surface, weather, wet, out, shape)
-    missed = np.flatnonzero(hits.triangle < 0)
-    azimuth = snapshot.scene.world.sun_azimuth
-    _put(out, missed, sky(hits.direction.take(missed, 1), weather, azimuth, snapshot.t))
-    _put(skylight, missed, np.zeros(3))
-    _air(hits, weather, out, skylight)
-    if shape and weather.scatter * weather.lamps > 1e-3:
-        out += weather.scatter * weather.lamps * _glow(snapshot, hits, shape) * COLOUR
-    return Light(out, skylight)
+    _mirror(snapshot, hits, surface, weather, wet, out, rays, shape)
+    skylight *= 1 - _veil(np.minimum(hits.distance, FOG_PATH_M), weather, out)
+    return out, skylight
 
 
 def _glow(snapshot: Snapshot, hits: Hits, shape: tuple[int, int]) -> np.ndarray:
@@ -127,7 +153,7 @@ def _wetness(hits: Hits, surface: Surface, weather: Weather) -> np.ndarray:
     if weather.wet < 0.01:
         return wet
     level = (surface.normal[2] > 0.9) & (hits.material != Material.FOLIAGE)
-    level &= (hits.material != Material.GRASS) & (hits.triangle >= 0)
+    level &= hits.material != Material.GRASS
     at = np.flatnonzero(level)
     u, v = hits.uv.take(at, 1)
     puddle = smooth_sample(texture(2.0, 15), u * 7, v * 9)
@@ -151,7 +177,7 @@ def _sunlight(
     leafy = np.flatnonzero(hits.material == Material.FOLIAGE)
     facing[leafy] = 0.3 + 0.7 * facing[leafy]
     if shadows and max(weather.sun) * (1 - weather.cloudiness) > _NO_SHADOW:
-        lit = np.flatnonzero((facing > 0.01) & (hits.triangle >= 0))
+        lit = np.flatnonzero(facing > 0.01)
         lift = 0.02 + 0.001 * hits.distance[lit]
         start = hits.point.take(lit, 1) + hits.normal.take(lit, 1) * lift
         facing[lit[snapshot.blocked(start, sun)]] *= 0.06
@@ -165,11 +191,12 @@ def _mirror(
     weather: Weather,
     wet: np.ndarray,
     out: np.ndarray,
+    pixel: np.ndarray,
     shape: tuple[int, int] | None,
 ) -> None:
     """Adds reflections: of the scene in water and wet ground, of the sky in glass and paint."""
     gloss = np.maximum(surface.gloss, np.float32(0.10) * wet)
-    at = np.flatnonzero((gloss > 0.03) & (hits.triangle >= 0))
+    at = np.flatnonzero(gloss > 0.03)
     if not len(at):
         return
     water, wet, gloss = hits.material[at] == Material.WATER, wet[at], gloss[at]
@@ -187,7 +214,7 @@ def _mirror(
     far = sky(up, weather, snapshot.scene.world.sun_azimuth, snapshot.t)
     _put(seen, plain, far * (1 - 0.55 * np.clip(1 - up[2] / 0.35, 0, 1)))
     if shape and len(traced):
-        spread = Spread(at[traced], shape, water[traced])
+        spread = Spread(pixel[at[traced]], shape, water[traced])
         few = traced[spread.few]
         start = hits.point.take(at[few], 1) + np.float32(0.02) * hits.normal.take(at[few], 1)
         beyond = snapshot.cast(start, bounced.take(few, 1))
@@ -209,13 +236,9 @@ def _rippled(
     return normal
 
 
-def _air(hits: Hits, weather: Weather, out: np.ndarray, skylight: np.ndarray) -> None:
-    """Haze over distance."""
-    path = np.minimum(hits.distance, FOG_PATH_M)
+def _veil(path: np.ndarray, weather: Weather, light: np.ndarray) -> np.ndarray:
+    """Puts the haze of so many metres of air over light ``(3, N)``; its share of it, ``(N,)``."""
     veil = 1 - np.exp(-weather.fog * path)
-    thick = weather.fog > 0.006
-    if not thick:  # clear air leaves the sky's own colours alone; fog hides it
-        veil *= hits.triangle >= 0
-    haze = _rgb(weather.horizon) * np.float32(0.94 if thick else 0.9)
-    out += veil * (haze - out)
-    skylight *= 1 - veil
+    haze = _rgb(weather.horizon) * np.float32(0.94 if weather.fog > _THICK else 0.9)
+    light += veil * (haze - light)
+    return veil

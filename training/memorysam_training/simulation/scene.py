@@ -40,6 +40,24 @@ class Hits:
     def __len__(self) -> int:
         return len(self.distance)
 
+    def take(self, at: np.ndarray) -> Hits:
+        """Some of the hits, by their indices ``(K,)``."""
+        origin = self.origin if self.origin.shape[1] == 1 else self.origin.take(at, 1)
+        part = Hits(
+            self._scene,
+            origin,
+            self.direction.take(at, 1),
+            self.distance.take(at),
+            self.triangle.take(at),
+            self._normal,
+            self._within.take(at, 0),
+        )
+        # Rather than worked out once more, though not all hits may ever be asked for these.
+        part.normal = self.normal.take(at, 1)
+        part.material = self.material.take(at)
+        part.painted = self.painted.take(at)
+        return part
+
     @functools.cached_property
     def point(self) -> np.ndarray:
         """World coordinates of the hits, float32 ``(3, N)``."""
@@ -54,8 +72,11 @@ class Hits:
     @functools.cached_property
     def uv(self) -> np.ndarray:
         """Texture coordinates, metres, float32 ``(2, N)``."""
-        edges = self._scene.uv.take(self.triangle, 1)
-        u, v = np.ascontiguousarray(self._within.T)
+        return self._uv(self.triangle, self._within)
+
+    def _uv(self, triangle: np.ndarray, within: np.ndarray) -> np.ndarray:
+        edges = self._scene.uv.take(triangle, 1)
+        u, v = np.ascontiguousarray(within.T)
         return edges[:2] + u * edges[2:4] + v * edges[4:]
 
     @functools.cached_property
@@ -68,7 +89,8 @@ class Hits:
         """Whether the hit is paint on the road, bool ``(N,)``."""
         painted = np.zeros(len(self), bool)
         road = np.flatnonzero(self.material == Material.ASPHALT)
-        painted[road] = self._scene.world.road.painted(*self.uv.take(road, 1))
+        uv = self._uv(self.triangle.take(road), self._within.take(road, 0))
+        painted[road] = self._scene.world.road.painted(*uv)
         return painted
 
     @functools.cached_property

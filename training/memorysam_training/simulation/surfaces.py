@@ -12,7 +12,6 @@ from memorysam_training.simulation.noise import hashed, sample, texture
 from memorysam_training.simulation.scene import Hits, dot
 
 FLOOR_M = 3.2
-_NAMES = ("albedo", "glow", "gloss", "normal")
 
 
 @dataclass
@@ -42,34 +41,30 @@ class Patch(Surface):
 
 
 def surface_of(hits: Hits) -> Surface:
-    """The surfaces under the hits."""
-    # Sorted by material, so that each pattern works on stretches of memory, in place.
-    order = np.argsort(hits.material, kind="stable")
-    bounds = np.searchsorted(hits.material[order], np.arange(len(Material) + 1))
-    u, v = hits.uv.take(order, 1)
-    seed, distance = hits.seed.take(order), hits.distance.take(order)
+    """The surfaces under the hits, which must have hit something and rise by material."""
+    u, v = hits.uv
     whole = Patch(
-        albedo=hits.colour.take(order, 1),
+        albedo=hits.colour.copy(),
         glow=np.zeros((3, len(hits)), np.float32),
         gloss=np.zeros(len(hits), np.float32),
-        normal=hits.normal.take(order, 1),
+        normal=hits.normal.copy(),
         u=u,
         v=v,
-        grain=1 / (1 + (distance / 30) ** 2),
-        seed=seed,
-        painted=hits.painted.take(order),
+        grain=1 / (1 + (hits.distance / 30) ** 2),
+        seed=hits.seed,
+        painted=hits.painted,
     )
-    fine = sample(texture(1.0), u * 60 + seed * 997, v * 60) - 0.5
-    broad = sample(texture(1.7, 1), u * 9 + seed * 577, v * 9) - 0.5
+    fine = sample(texture(1.0), u * 60 + whole.seed * 997, v * 60) - 0.5
+    broad = sample(texture(1.7, 1), u * 9 + whole.seed * 577, v * 9) - 0.5
     vary = np.clip(1 + 0.22 * broad + 0.25 * whole.grain * fine, 0.4, 1.8)
+    # Each pattern works on one stretch of memory, in place.
+    bounds = np.searchsorted(hits.material, np.arange(len(Material) + 1))
     for material, paint in _PATTERNS.items():
         part = slice(*bounds[material : material + 2])
         if part.start < part.stop:
             paint(Patch(**{name: a[..., part] for name, a in vars(whole).items()}))
     whole.albedo *= vary
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    return Surface(*(getattr(whole, name).take(place, -1) for name in _NAMES))
+    return whole
 
 
 def _rgb(*values: float) -> np.ndarray:
