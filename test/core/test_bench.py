@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from memorysam_core.bench import __main__ as runner
-from memorysam_core.bench import core, engine_sizes, engine_steps, engines, sizes
+from memorysam_core.bench import (
+    core,
+    engine_sizes,
+    engine_steps,
+    engines,
+    host_memory,
+    sizes,
+)
 from memorysam_core.bench.breakdown import REST
 from memorysam_core.bench.engine_steps import Step
 from memorysam_core.bench.row import Row
@@ -112,6 +119,14 @@ def test_the_models_areas_run_at_a_small_size(monkeypatch: pytest.MonkeyPatch) -
     stages = ["encoder", "memory attention", "decoder", "memory encoder", "labels"]
     assert {f"  {stage}, p50" for stage in stages} < set(named)
     assert named["one set, p50"].value >= named["  encoder, p50"].value
+
+
+def test_kept_memory_is_measured_beside_memory_given_back() -> None:
+    named = {row.name: row.value for row in host_memory.rows("cpu", True)}
+    assert named["saved by keeping freed memory"] > 0
+    pages = ": pages cleared for a set"
+    assert named["given back" + pages] > 1000 > named["kept" + pages]
+    assert not list(host_memory.rows("cuda", True))
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
