@@ -34,7 +34,7 @@ def rows(device: str, quick: bool) -> Iterator[Row]:
     """All rows of the area; a minute on two cores. Of a GPU there is nothing to tell."""
     if device != "cpu":
         return
-    for size, repeats in [(_SMALL, 2)] if quick else [(_SMALL, 20), (WIDE, 7)]:
+    for size, repeats in [(_SMALL, 4)] if quick else [(_SMALL, 20), (WIDE, 7)]:
         given_back, kept = _Process(size, MALLOC_ARENA_MAX="8"), _Process(size)
         try:
             ratio, spread = in_turn(given_back.segment, kept.segment, device, repeats)

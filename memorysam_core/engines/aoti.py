@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import logging
 import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -85,19 +84,37 @@ def _compile(modules: Modules, graph: Graph, package: Path) -> dict[str, Tensor]
         },
     )
     known = {**program.state_dict, **program.constants}
-    wanted = _load(package, modules.shapes.device).get_constant_fqns()
+    wanted = _Code(package, modules.shapes.device).wanted()
     return {fqn: known[fqn].detach() for fqn in wanted}
 
 
-def _load(package: Path, device: torch.device) -> Any:
-    """The code in a package, on its device."""
-    on_gpu = device.type == "cuda"
-    # CUDA graphs cannot record the locks with which a package lets several threads in.
-    return torch._inductor.aoti_load_package(
-        str(package),
-        run_single_threaded=on_gpu,
-        device_index=(device.index or 0) if on_gpu else -1,
-    )
+class _Code:
+    """A graph's compiled code on its device.
+
+    PyTorch's own loader (``torch._inductor.aoti_load_package``) imports the whole compiler, which
+    takes longer than all else at the start, and asks for a C++ compiler.
+    """
+
+    def __init__(self, package: Path, device: torch.device) -> None:
+        on_gpu = device.type == "cuda"
+        # CUDA graphs cannot record the locks with which a package lets several threads in.
+        single_threaded, index = on_gpu, (device.index or 0) if on_gpu else -1
+        self._loader = torch._C._aoti.AOTIModelPackageLoader(
+            str(package), "model", single_threaded, 1, index
+        )
+
+    def wanted(self) -> list[str]:
+        """Names of the weights that it is to be given."""
+        return self._loader.get_constant_fqns()
+
+    def give(self, weights: dict[str, Tensor]) -> None:
+        """Has it read these weights, all of them, where they are. The caller keeps them alive."""
+        inactive, check_all, user_managed = False, True, True
+        self._loader.load_constants(weights, inactive, check_all, user_managed)
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        first, second, third = self._loader.boxed_run(list(inputs))
+        return first, second, third
 
 
 def _shared(tensor: Tensor, weights: dict[str, Tensor]) -> dict[str, Any]:
@@ -166,15 +183,12 @@ class Packaged:
         with tempfile.TemporaryDirectory() as folder:
             with zipfile.ZipFile(self._path) as archive:
                 package = archive.extract(f"{graph}.pt2", folder)
-            # It warns of vectors narrower than the processor's; ours are meant, and the machine was
-            # compared before.
-            logging.getLogger("torch.export.pt2_archive._package").setLevel(logging.ERROR)
-            run = _load(Path(package), self.shapes.device)
+            run = _Code(Path(package), self.shapes.device)
         constants = {
             fqn: self._constant(where["name"], tuple(where["stride"]))
             for fqn, where in self._constants[str(graph)].items()
         }
-        run.load_constants(constants, check_full_update=True, user_managed=True)
+        run.give(constants)
         if not self._on_gpu:
             return run
         with PREPARING, torch.inference_mode():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load
 
+from memorysam_core import architecture
 from memorysam_core.checkpoint import CheckpointError, load_checkpoint
 from memorysam_core.cli import main
 from memorysam_core.engines import aoti, onnx_files
@@ -65,6 +68,25 @@ def test_labels_are_the_checkpoints(
         assert np.abs(one.confidence.astype(int) - other.confidence).max() <= 1
         assert one.closed_gates == other.closed_gates and len(np.unique(one.labels)) > 1
         frames["image"] = 255 - frames["image"]
+
+
+@only([PACKAGE])
+def test_a_package_starts_without_pytorchs_compiler(exported: Exported) -> None:
+    """Which takes longer to import than all else at a start."""
+    program = f"""
+import sys
+import numpy as np
+from memorysam_core import architecture
+from memorysam_core.segmenter import Segmenter
+
+architecture.SIZES["pico"] = architecture.{architecture.SIZES["pico"]!r}
+robot = Segmenter({str(exported.files[0])!r}, "cpu")
+black = np.zeros((*robot.size, 3), np.uint8)
+robot.segment({{"image": black, "lidar": black}})
+print({{"torch._inductor", "torch._dynamo"}} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
 
 
 def test_each_graph_gives_the_models_features_and_logits(

@@ -174,15 +174,13 @@ def test_a_device_without_a_number_is_the_current_one(monkeypatch: pytest.Monkey
 def test_a_package_is_loaded_onto_its_device(
     monkeypatch: pytest.MonkeyPatch, device: torch.device, single: bool, index: int, tmp_path
 ) -> None:
-    asked: list[dict] = []
+    asked: list[tuple] = []
     monkeypatch.setattr(
-        torch._inductor,
-        "aoti_load_package",
-        lambda path, **options: asked.append(options),
-        raising=False,  # before 2.6
+        torch._C._aoti, "AOTIModelPackageLoader", lambda *options: asked.append(options)
     )
-    aoti._load(tmp_path / "encode1.pt2", device)
-    assert asked == [{"run_single_threaded": single, "device_index": index}]
+    package = tmp_path / "encode1.pt2"
+    aoti._Code(package, device)
+    assert asked == [(str(package), "model", single, 1, index)]
 
 
 def test_onnxruntime_works_on_the_stream_of_sets_and_is_not_waited_for(
