@@ -62,6 +62,9 @@ class Segmenter:
     Any subset of the checkpoint's modalities may be given, another one each time: frames that are
     missing are simply not in the sequence. A frame that has not changed since the last set is not
     encoded again: its features serve once more. Not to be called by two threads at once.
+
+    On the CPU, the process is set up for it: torch's number of threads, and what becomes of freed
+    memory (:mod:`memorysam_core.engines.host_memory`).
     """
 
     def __init__(

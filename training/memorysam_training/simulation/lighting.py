@@ -110,8 +110,8 @@ def _lit(
     weather: Weather,
     shape: tuple[int, int] | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of those that meet something: light, and the skylight in it, ``(3, K)`` each."""
-    rays, hits = met, hits.take(met)
+    """Of the rays ``met`` (K,), which meet something: light, and the skylight in it, ``(3, K)``."""
+    hits = hits.take(met)
     surface = surface_of(hits)
     wet = _wetness(hits, surface, weather)
     surface.albedo *= 1 - 0.45 * wet
@@ -123,7 +123,7 @@ def _lit(
     out = surface.albedo * direct + skylight
     signal = (hits.material == Material.SIGNAL).astype(np.float32)
     out += surface.glow * (weather.lamps + (0.5 - 0.5 * weather.lamps) * signal)
-    _mirror(snapshot, hits, surface, weather, wet, out, rays, shape)
+    _mirror(snapshot, hits, surface, weather, wet, out, met, shape)
     skylight *= 1 - _veil(np.minimum(hits.distance, FOG_PATH_M), weather, out)
     return out, skylight
 

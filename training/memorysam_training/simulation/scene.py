@@ -49,13 +49,10 @@ class Hits:
             self.direction.take(at, 1),
             self.distance.take(at),
             self.triangle.take(at),
-            self._normal,
+            self._normal.take(at, 0),
             self._within.take(at, 0),
         )
-        # Rather than worked out once more, though not all hits may ever be asked for these.
-        part.normal = self.normal.take(at, 1)
-        part.material = self.material.take(at)
-        part.painted = self.painted.take(at)
+        part.painted = self.painted.take(at)  # which whoever asks for labels wants of all hits
         return part
 
     @functools.cached_property
