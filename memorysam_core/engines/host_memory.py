@@ -15,22 +15,24 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _KEPT = 256 << 20
 """Bytes that may lie free at the end of the heap."""
 _MAPPED = 1 << 30, 32 << 20
-"""From how many bytes on a block is mapped by itself: as wished, and what older glibc accept."""
+"""From how many bytes on a block is mapped by itself: as wished, and the most for older glibc."""
 
 
-def keep_freed_memory() -> bool:
-    """Has this process use the memory of one set again for the next; whether that could be set.
+def keep_freed_memory() -> None:
+    """Has this process use the memory of one set again for the next.
 
     Where the user has set glibc's allocator (``MALLOC_*``, ``GLIBC_TUNABLES``), it stays as it is,
     and so does a C library other than glibc.
     """
     if any(name.startswith("MALLOC_") for name in os.environ):
-        return False
+        return
     if "malloc" in os.environ.get("GLIBC_TUNABLES", ""):
-        return False
+        return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
-        return False
-    # Else threads would have heaps of their own, of 64 MB, which are given back one by one.
-    done = [mallopt(_ARENA_MAX, 1), mallopt(_TRIM_THRESHOLD, _KEPT)]
-    return all(done) and any(mallopt(_MMAP_THRESHOLD, size) for size in _MAPPED)
+        return
+    mallopt(_ARENA_MAX, 1)  # else threads have heaps of 64 MB, which are given back one by one
+    mallopt(_TRIM_THRESHOLD, _KEPT)
+    wished, accepted = _MAPPED
+    if not mallopt(_MMAP_THRESHOLD, wished):
+        mallopt(_MMAP_THRESHOLD, accepted)
