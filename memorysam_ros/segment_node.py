@@ -21,6 +21,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
+from rclpy.signals import uninstall_signal_handlers
 
 from memorysam_core.engines.memory_use import give_back
 from memorysam_ros import interop, ros_parameters
@@ -291,7 +292,10 @@ def main(args: list[str] | None = None, load: Load = load_model) -> int:
             raise
     finally:
         # On Ctrl-C the terminal and `ros2 launch` both interrupt; the second must not end this.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        # rclpy's thread that woke the executor may not be done: it would wake what is gone by then.
+        uninstall_signal_handlers()
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()

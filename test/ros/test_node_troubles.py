@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -285,6 +286,51 @@ def cpu_seconds(pid: int) -> float:
     with open(f"/proc/{pid}/stat") as stat:
         fields = stat.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / 100
+
+
+def test_nobody_wakes_the_executor_any_more_when_it_is_taken_down(tmp_path, repository):
+    """rclpy's own thread does when a signal comes, and dies of an executor that ended meanwhile."""
+    program = tmp_path / "watched.py"
+    program.write_text(WATCHED)
+    node = subprocess.Popen([sys.executable, program], cwd=repository, stdout=subprocess.PIPE)
+    try:
+        assert node.stdout.readline() == b"started\n"
+        node.send_signal(signal.SIGINT)
+        told, _ = node.communicate(timeout=20)
+    finally:
+        node.kill()
+    assert (node.returncode, told) == (0, b"before True\nthen False\n")
+
+
+WATCHED = """
+import os, sys
+sys.path[:0] = ["test/ros"]
+from fake_model import load_fake
+from rclpy.signals import install_signal_handlers
+from memorysam_ros import segment_node
+
+def threads():
+    return set(os.listdir("/proc/self/task"))
+
+others = threads()
+install_signal_handlers()  # as rclpy.init will, and thereby starts the thread
+(waking,) = threads() - others
+
+class Watched(segment_node.SingleThreadedExecutor):
+    def spin(self):
+        print("started", flush=True)
+        try:
+            super().spin()
+        finally:
+            print("before", waking in threads())
+
+    def shutdown(self):
+        print("then", waking in threads())
+        return super().shutdown()
+
+segment_node.SingleThreadedExecutor = Watched
+sys.exit(segment_node.main(["node"], load_fake))
+"""
 
 
 def test_simulated_time_that_stands_still_and_starts_over(rig, start):
