@@ -6,12 +6,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
+from memorysam_ros.bags.deliver_layout import Place, coded, write_png
 from memorysam_training.simulation.conditions import FAILURES, Fault
 from memorysam_training.simulation.drive import Drive
-from memorysam_training.simulation.frames import FRAMES, camera_frames
+from memorysam_training.simulation.frames import camera_frames
 from memorysam_training.simulation.noise import stream
 from memorysam_training.simulation.parallel import Progress, ordered
 from memorysam_training.simulation.rig import Rig
@@ -23,7 +21,6 @@ STEP_S = 1.3
 """Seconds of driving between two frames of a sequence."""
 FAILURE_SHARE = 0.25
 """Share of the sequences that carry one of the failures."""
-_SUFFIX = {"img": "rgb", "depth": "depth", "hha": "depth", "lidar": "lidar", "event": "event"}
 
 
 @dataclass(frozen=True)
@@ -91,19 +88,11 @@ def write_sequence(sequence: Sequence) -> int:
     drive = Drive(
         sequence.seed, sequence.frames * STEP_S, (sequence.condition,), faults, sequence.rig
     )
-    place = Path(sequence.condition, sequence.split, sequence.name)
-    for folder in (*FRAMES, "semantic"):
-        (sequence.root / folder / place).mkdir(parents=True, exist_ok=True)
     for k in range(sequence.frames):
         frames, shot = camera_frames(drive, STEP_S * (k + 0.5))
+        frames["semantic"] = coded(shot.labels)
+        place = Place(sequence.condition, sequence.split, sequence.name, f"{k:06d}")
         for folder, pixels in frames.items():
-            name = f"{k:06d}_{_SUFFIX[folder]}_front.png"
-            _write(sequence.root / folder / place / name, pixels)
-        raw = np.zeros((*shot.labels.shape, 3), np.uint8)
-        raw[..., 0] = np.where(shot.labels == 255, 255, shot.labels + 1)
-        _write(sequence.root / "semantic" / place / f"{k:06d}_semantic_front.png", raw)
+            write_png(sequence.root / place.file(folder), pixels)
     return sequence.frames
 
-
-def _write(path: Path, pixels: np.ndarray) -> None:
-    Image.fromarray(pixels).save(path, compress_level=3)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from memorysam_core.frames.depth import register
 from memorysam_core.frames.draw import draw
 from memorysam_core.frames.readings import (
     DepthReading,
@@ -49,7 +50,8 @@ def camera_frames(
     readings: dict[str, Reading] = {"img": ImageReading(shot.image)}
     wanted = tuple(folders)
     if "depth" in wanted or "hha" in wanted:
-        depth = DepthReading(drive.depth(t), rig.depth_camera, rig.camera_from_depth)
+        own = DepthReading(drive.depth(t), rig.depth_camera, rig.camera_from_depth)
+        depth = DepthReading(register(own, camera).numpy())  # once for both
         readings |= {"depth": depth, "hha": depth}
     if "lidar" in wanted:
         scan = drive.lidar(t, FRONT_RAD)
