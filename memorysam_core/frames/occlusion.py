@@ -28,11 +28,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from memorysam_core.frames.arrays import divided, elsewhere, known, number, on_host
+from memorysam_core.frames.arrays import divided, elsewhere, known, number, on_host, where_true
 from memorysam_core.frames.camera import Camera
 from memorysam_core.frames.sliding import slide
 
-_CLOSE_GAPS = (2.6, 3.0)
+_CLOSE_GAPS = (2.0, 2.4)
 """Height and width of the closing's window, in gaps between returns."""
 _REACH_GAPS = (0.3, 0.4)
 """How far a surface reaches past its last return, in gaps, vertically and horizontally."""
@@ -41,11 +41,13 @@ _NEAREST_PLANE_M = 1.0
 _PARALLAX_PX = 3.0
 _RANGE_NOISE = 0.03
 """Part of the distance within which two returns count as one surface."""
-_CELLS_PER_GAP = 5
+_CELLS_PER_GAP = 3
 """Resolution of the grid on which the closing is computed."""
-_MOST_CELLS, _MOST_REACH = 14, 4
-"""Bounds of the closing's radius and of the reach in cells, of which a gap has less than 10."""
+_MOST_CELLS, _MOST_REACH = 7, 2
+"""Bounds of the closing's radius and of the reach in cells, of which a gap has less than 6."""
 _GAP_QUANTILE = 0.9
+_LINES = 32
+"""So many columns of the image, and rows, are enough to measure gaps along; at most twice that."""
 _SAME_RING_PX = 3
 """Returns closer than this in the vertical may be of one ring, which is bent in the image."""
 _DROPPED_BITS = 12
@@ -165,33 +167,37 @@ def _gaps(row: Tensor, column: Tensor, inside: Tensor, camera: Camera) -> Tensor
     ``(2,)``.
     """
     strip = max(2, camera.width // 128)
-    strips = camera.width // strip + 1
-    below = _next_occupied(
-        divided(column, strip), row, inside, strips, camera.height, _SAME_RING_PX
-    )
-    vertical = _quantile(below, inside, camera.height // 8).clamp(min=_SAME_RING_PX)
-    bands = known(camera.height // vertical, camera.height // _SAME_RING_PX) + 1
-    beside = _next_occupied(divided(row, vertical), column, inside, bands, camera.width, 1)
-    return torch.stack((vertical, _quantile(beside, inside, camera.width // 8)))
+    strips = torch.tensor(camera.width // strip + 1, device=row.device)
+    size = camera.height, camera.width
+    vertical = _gap(divided(column, strip), strips, row, inside, size[0], _SAME_RING_PX)
+    vertical = vertical.clamp(min=_SAME_RING_PX)
+    bands = size[0] // vertical + 1
+    horizontal = _gap(divided(row, vertical), bands, column, inside, size[1], 1)
+    return torch.stack((vertical, horizontal))
 
 
-def _next_occupied(
-    line: Tensor, place: Tensor, inside: Tensor, lines: int, places: int, skip: int
+def _gap(
+    line: Tensor, lines: Tensor, place: Tensor, inside: Tensor, places: int, skip: int
 ) -> Tensor:
-    """How far along its line the next point is, at least ``skip`` on; large where there is none."""
-    length = places + skip
+    """How far along its line the next point is, at least ``skip`` on, that most points stay within;
+    int64 ``()``, 1 where no point has a next one. Some of the ``lines`` () speak for all.
+    """
+    every = (lines // _LINES).clamp(min=1)
+    line_looked_at = divided(line, every)
+    counted = inside & (line_looked_at * every == line)
+    line, place, counted = where_true(counted, line_looked_at, place, counted)
+
     # Places run backwards, so that a running minimum looks ahead. One more line takes the others.
-    slot = (elsewhere(line, inside, lines) * length + (places - 1 - place)).long()
-    shape = (lines + 1, length)
+    count, length = known(lines // every, 2 * _LINES) + 1, places + skip
+    slot = (elsewhere(line, counted, count) * length + (places - 1 - place)).long()
+    shape = (count + 1, length)
     following = torch.full(shape, 4 * places, dtype=torch.int32, device=line.device)
     following.view(-1).scatter_(0, slot + skip, place)
     following = following.cummin(1).values.view(-1)
-    return following.index_select(0, slot) - place
+    gap = following.index_select(0, slot) - place
 
-
-def _quantile(gap: Tensor, inside: Tensor, limit: int) -> Tensor:
-    """The gap that most stay within, of those up to ``limit``; 1 where there are none."""
-    bins = elsewhere(gap.clamp(max=limit + 1), inside, limit + 1).long()
+    limit = places // 8
+    bins = elsewhere(gap.clamp(max=limit + 1), counted, limit + 1).long()
     counts = torch.zeros(limit + 2, dtype=torch.int64, device=gap.device)
     running = counts.scatter_add_(0, bins, torch.ones_like(bins))[: limit + 1].cumsum(0)
     return torch.searchsorted(running, (running[-1] * _GAP_QUANTILE).ceil().long()).clamp(min=1)
