@@ -32,7 +32,7 @@ from memorysam_core.frames.arrays import divided, elsewhere, known, number, on_h
 from memorysam_core.frames.camera import Camera
 from memorysam_core.frames.sliding import slide
 
-_CLOSE_GAPS = (2.0, 2.4)
+_CLOSE_GAPS = (2.6, 3.0)
 """Height and width of the closing's window, in gaps between returns."""
 _REACH_GAPS = (0.3, 0.4)
 """How far a surface reaches past its last return, in gaps, vertically and horizontally."""
@@ -41,10 +41,10 @@ _NEAREST_PLANE_M = 1.0
 _PARALLAX_PX = 3.0
 _RANGE_NOISE = 0.03
 """Part of the distance within which two returns count as one surface."""
-_CELLS_PER_GAP = 3
+_CELLS_PER_GAP = 5
 """Resolution of the grid on which the closing is computed."""
-_MOST_CELLS, _MOST_REACH = 7, 2
-"""Bounds of the closing's radius and of the reach in cells, of which a gap has less than 6."""
+_MOST_CELLS, _MOST_REACH = 14, 4
+"""Bounds of the closing's radius and of the reach in cells, of which a gap has less than 10."""
 _GAP_QUANTILE = 0.9
 _LINES = 32
 """So many columns of the image, and rows, are enough to measure gaps along; at most twice that."""
@@ -167,13 +167,13 @@ def _gaps(row: Tensor, column: Tensor, inside: Tensor, camera: Camera) -> Tensor
     ``(2,)``.
     """
     strip = max(2, camera.width // 128)
-    strips = torch.tensor(camera.width // strip + 1, device=row.device)
-    size = camera.height, camera.width
-    vertical = _gap(divided(column, strip), strips, row, inside, size[0], _SAME_RING_PX)
-    vertical = vertical.clamp(min=_SAME_RING_PX)
-    bands = size[0] // vertical + 1
-    horizontal = _gap(divided(row, vertical), bands, column, inside, size[1], 1)
-    return torch.stack((vertical, horizontal))
+    # Filled on the device: a number that is brought there would be waited for.
+    strips = torch.full((), camera.width // strip + 1, device=row.device)
+    below = _gap(divided(column, strip), strips, row, inside, camera.height, _SAME_RING_PX)
+    vertical = below.clamp(min=_SAME_RING_PX)
+    bands = camera.height // vertical + 1
+    beside = _gap(divided(row, vertical), bands, column, inside, camera.width, 1)
+    return torch.stack((vertical, beside))
 
 
 def _gap(
@@ -183,9 +183,9 @@ def _gap(
     int64 ``()``, 1 where no point has a next one. Some of the ``lines`` () speak for all.
     """
     every = (lines // _LINES).clamp(min=1)
-    line_looked_at = divided(line, every)
-    counted = inside & (line_looked_at * every == line)
-    line, place, counted = where_true(counted, line_looked_at, place, counted)
+    group = divided(line, every)
+    counted = inside & (group * every == line)  # the first line of each group
+    line, place, counted = where_true(counted, group, place, counted)
 
     # Places run backwards, so that a running minimum looks ahead. One more line takes the others.
     count, length = known(lines // every, 2 * _LINES) + 1, places + skip

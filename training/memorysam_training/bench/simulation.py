@@ -31,7 +31,7 @@ class Lap:
     sets: int
 
 
-_FIRST_WORLD = 200
+_FIRST_WORLD = 100
 """Worlds from here on had no part in choosing the constants of the occlusion removal."""
 
 

@@ -95,4 +95,3 @@ def write_sequence(sequence: Sequence) -> int:
         for folder, pixels in frames.items():
             write_png(sequence.root / place.file(folder), pixels)
     return sequence.frames
-
