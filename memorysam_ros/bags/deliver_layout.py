@@ -83,7 +83,7 @@ def write_about(root: Path, about: dict[str, dict[str, Any]]) -> None:
 def write_png(path: Path, pixels: np.ndarray) -> None:
     """Writes pixels, uint8 ``(H, W, 3)``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Of such frames, runs are all that is worth looking for: smaller, in three quarters of the time.
+    # Looking for no more than runs makes such frames smaller, in three quarters of the time.
     Image.fromarray(pixels).save(path, compress_level=1, compress_type=zlib.Z_RLE)
 
 
