@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from memorysam_core.bench.removal import removal_rows
 from memorysam_core.bench.row import Row
 from memorysam_core.bench.timing import Work, in_turn, once_ms, timed
 from memorysam_core.frames import lidar
@@ -118,25 +119,14 @@ def _occlusion(device: str, repeats: int, streets: int) -> Iterator[Row]:
 
     transform = mounted(1.2, 1.2)
     for sensor in (Lidar(), Lidar(32, -25, 15), Lidar(16, -15, 15, 1800)):
-        counts = np.zeros(4)  # visible, lost, occluded, removed
-        drawn = np.zeros(4)  # pixels drawn and, of these, occluded: before, after
-        for seed in range(_FIRST_STREET, _FIRST_STREET + streets):
-            scan = Street(seed).scan(sensor, transform)
-            reading = PointsReading(scan.xyz, transform)
-            view = lidar.look(reading, front_camera())
-            hidden, kept = scan.occluded[view.index.numpy()], view.visible.numpy()
-            counts += (~hidden).sum(), (~hidden & ~kept).sum(), hidden.sum(), (hidden & ~kept).sum()
-            for at, find in ((0, False), (2, True)):
-                how = LidarRange(remove_occluded=find)
-                index = draw(how, reading, front_camera(), SIZE).point_index
-                assert index is not None
-                pixels = scan.occluded[index[index >= 0].numpy()]
-                drawn[at : at + 2] += len(pixels), pixels.sum()
+        seeds = range(_FIRST_STREET, _FIRST_STREET + streets)
+        scans = (Street(seed).scan(sensor, transform) for seed in seeds)
         setting = f"{sensor.rings} rings 1.2 m above and behind, {streets} streets, 1024 x 1024"
-        yield Row("occluded points removed", 100 * counts[3] / counts[2], "%", setting)
-        yield Row("visible points lost", 100 * counts[1] / counts[0], "%", setting)
-        detail = f"before the removal {100 * drawn[1] / drawn[0]:.2f} %; {setting}"
-        yield Row("occluded points among those drawn", 100 * drawn[3] / drawn[2], "%", detail)
+        yield from removal_rows(
+            ((PointsReading(scan.xyz, transform), scan.occluded) for scan in scans),
+            front_camera(),
+            setting,
+        )
 
     scan = Street(0).scan(Lidar(), transform)
     reading = _on(PointsReading(scan.xyz, transform), device)

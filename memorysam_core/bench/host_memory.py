@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -61,12 +62,19 @@ class _Process:
             text=True,
             env=inherited | environment,
         )
-        self.faults, self.most_mb = 0.0, 0.0
+        self._faults: list[float] = []
+        self.most_mb = 0.0
+
+    @property
+    def faults(self) -> float:
+        """Pages that the kernel cleared for a set, the median of all but the first."""
+        return statistics.median(self._faults[1:])
 
     def segment(self) -> None:
         assert self._process.stdin and self._process.stdout
         print(file=self._process.stdin, flush=True)
-        self.faults, self.most_mb = map(float, self._process.stdout.readline().split())
+        faults, self.most_mb = map(float, self._process.stdout.readline().split())
+        self._faults.append(faults)
 
     def close(self) -> None:
         self._process.communicate()

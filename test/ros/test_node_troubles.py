@@ -288,20 +288,6 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
-def test_nobody_wakes_the_executor_any_more_when_it_is_taken_down(tmp_path, repository):
-    """rclpy's own thread does when a signal comes, and dies of an executor that ended meanwhile."""
-    program = tmp_path / "watched.py"
-    program.write_text(WATCHED)
-    node = subprocess.Popen([sys.executable, program], cwd=repository, stdout=subprocess.PIPE)
-    try:
-        assert node.stdout.readline() == b"started\n"
-        node.send_signal(signal.SIGINT)
-        told, _ = node.communicate(timeout=20)
-    finally:
-        node.kill()
-    assert (node.returncode, told) == (0, b"before True\nthen False\n")
-
-
 WATCHED = """
 import os, sys
 sys.path[:0] = ["test/ros"]
@@ -331,6 +317,20 @@ class Watched(segment_node.SingleThreadedExecutor):
 segment_node.SingleThreadedExecutor = Watched
 sys.exit(segment_node.main(["node"], load_fake))
 """
+
+
+def test_nobody_wakes_the_executor_any_more_when_it_is_taken_down(tmp_path, repository):
+    """rclpy's own thread does when a signal comes, and dies of an executor that ended meanwhile."""
+    program = tmp_path / "watched.py"
+    program.write_text(WATCHED)
+    node = subprocess.Popen([sys.executable, program], cwd=repository, stdout=subprocess.PIPE)
+    try:
+        assert node.stdout.readline() == b"started\n"
+        node.send_signal(signal.SIGINT)
+        told, _ = node.communicate(timeout=20)
+    finally:
+        node.kill()
+    assert (node.returncode, told) == (0, b"before True\nthen False\n")
 
 
 def test_simulated_time_that_stands_still_and_starts_over(rig, start):

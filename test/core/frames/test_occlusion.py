@@ -96,6 +96,20 @@ def test_order_of_the_points_does_not_matter(streets):
     assert visible == set(order[other.index[other.visible].numpy()].tolist())
 
 
+@pytest.mark.parametrize("sensor", [RINGS_64, RINGS_32, Lidar(16, -15, 15, 1800)])
+@pytest.mark.parametrize("size", [(1024, 1024), (640, 384)])
+def test_gaps_along_some_lines_are_those_along_all(streets, sensor, size, monkeypatch):
+    scan = streets[0].scan(sensor, mounted(1.2, 1.2))
+    gaps, measure = [], occlusion._gaps
+    monkeypatch.setattr(occlusion, "_gaps", lambda *point: gaps.append(measure(*point)) or gaps[-1])
+    for lines in (occlusion._LINES, 10**6):
+        monkeypatch.setattr(occlusion, "_LINES", lines)
+        lidar.look(PointsReading(scan.xyz, scan.camera_from_lidar), front_camera(*size))
+    some, every = gaps
+    assert every.min() >= 2
+    assert (some - every).abs().max() <= 1
+
+
 def test_one_stray_return_in_front_hides_nothing():
     wall = np.stack(np.meshgrid(np.arange(-5, 5, 0.1), np.arange(-3, 3, 0.2), [15.0]), -1)
     xyz = np.vstack((wall.reshape(-1, 3), [[0.03, 0.03, 3.0]]))

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from memorysam_training.simulation import dataset
+from memorysam_core.frames.draw import draw
+from memorysam_core.frames.readings import DepthReading
+from memorysam_training.simulation import dataset, frames
 from memorysam_training.simulation.conditions import FAILURES, WEATHERS
+from memorysam_training.simulation.drive import Drive
 
 FRAMES = 6
 
@@ -44,6 +47,15 @@ def test_labels_are_raw_ids_from_one_in_the_red_channel(written):
         assert image.shape[2] == 3
         assert image[..., 0].min() >= 1
         assert image[..., 0].max() <= 25
+
+
+def test_depth_is_registered_for_both_of_its_frames_as_for_each(rig):
+    drive = Drive(3, 2.0, ("sun",), (), rig)
+    drawn, _ = frames.camera_frames(drive, 1.0, ("depth", "hha"))
+    reading = DepthReading(drive.depth(1.0), rig.depth_camera, rig.camera_from_depth)
+    for folder, pixels in drawn.items():
+        alone = draw(frames.FRAMES[folder], reading, rig.camera, pixels.shape[:2])
+        np.testing.assert_array_equal(pixels, alone.pixels)
 
 
 def test_the_same_seed_writes_the_same_bytes(written, tmp_path, rig):

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from memorysam_core.bench.removal import removal_rows
 from memorysam_core.bench.row import Row
-from memorysam_core.frames import lidar
 from memorysam_core.frames.readings import PointsReading
 from memorysam_training.simulation.conditions import WEATHERS
 from memorysam_training.simulation.drive import Drive
+from memorysam_training.simulation.frames import FRONT_RAD
 from memorysam_training.simulation.parallel import ordered
 from memorysam_training.simulation.rig import Rig
 
@@ -50,7 +51,9 @@ def rows(device: str, quick: bool) -> Iterator[Row]:
         )  # fmt: skip
         busy = sum(cpu for _, cpu in times) / (cores * sets)
         yield Row("processor time of a simulated set", busy, "s", detail)
-    yield from _occlusion(rig, 1 if quick else 8)
+    worlds = 1 if quick else 12
+    setting = f"{2 * worlds} scans of {worlds} worlds, LiDAR {rig.lidar_up_m} m above and behind"
+    yield from removal_rows(_scans(rig, worlds), rig.camera, setting)
 
 
 def drive_lap(lap: Lap) -> tuple[float, float]:
@@ -74,17 +77,10 @@ def complete_set(drive: Drive, t: float) -> None:
     drive.lidar(t)
 
 
-def _occlusion(rig: Rig, worlds: int) -> Iterator[Row]:
-    hidden = removed = seen = lost = 0
+def _scans(rig: Rig, worlds: int) -> Iterator[tuple[PointsReading, np.ndarray]]:
+    """Two scans of each world, and which of their points the camera cannot see."""
     for seed in range(_FIRST_WORLD, _FIRST_WORLD + worlds):
         drive = Drive(seed, 5.0, ("sun",), (), rig)
-        scan = drive.lidar(4.0, 1.0)
-        truth = drive.visible(scan.xyz, 4.0)
-        view = lidar.look(PointsReading(scan.xyz, rig.camera_from_lidar), rig.camera)
-        visible, kept = truth[view.index.numpy()], view.visible.numpy()
-        hidden, seen = hidden + np.sum(~visible), seen + np.sum(visible)
-        removed, lost = removed + np.sum(~visible & ~kept), lost + np.sum(visible & ~kept)
-    detail = f"{worlds} worlds, LiDAR {rig.lidar_up_m} m above and behind the camera"
-    yield Row("LiDAR points hidden from the camera", 100 * hidden / (hidden + seen), "%", detail)
-    yield Row("of these removed", 100 * removed / max(hidden, 1), "%", detail)
-    yield Row("visible points lost", 100 * lost / max(seen, 1), "%", detail)
+        for t in (2.0, 4.0):
+            scan = drive.lidar(t, FRONT_RAD)
+            yield PointsReading(scan.xyz, rig.camera_from_lidar), ~drive.visible(scan.xyz, t)

@@ -50,8 +50,8 @@ def camera_frames(
     readings: dict[str, Reading] = {"img": ImageReading(shot.image)}
     wanted = tuple(folders)
     if "depth" in wanted or "hha" in wanted:
-        own = DepthReading(drive.depth(t), rig.depth_camera, rig.camera_from_depth)
-        depth = DepthReading(register(own, camera).numpy())  # once for both
+        taken = DepthReading(drive.depth(t), rig.depth_camera, rig.camera_from_depth)
+        depth = DepthReading(register(taken, camera).numpy())  # once for both
         readings |= {"depth": depth, "hha": depth}
     if "lidar" in wanted:
         scan = drive.lidar(t, FRONT_RAD)

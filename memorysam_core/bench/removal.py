@@ -1,0 +1,40 @@
+"""How well occluded LiDAR returns are told from visible ones, against the truth of a ray cast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from memorysam_core.bench.row import Row
+from memorysam_core.frames import lidar
+from memorysam_core.frames.camera import Camera
+from memorysam_core.frames.readings import PointsReading
+from memorysam_core.representations import LidarRange
+
+_HOW = LidarRange(remove_occluded=False), LidarRange()
+
+
+def removal_rows(
+    scans: Iterable[tuple[PointsReading, np.ndarray]], camera: Camera, setting: str
+) -> Iterator[Row]:
+    """Shares over all points, and pixels, of some scans.
+
+    Each comes with which of its points ``(N,)`` the camera cannot see, bool.
+    """
+    occluded = removed = visible = lost = 0
+    drawn = np.zeros((2, 2))  # without and with the removal: pixels, and those of occluded points
+    for reading, truth in scans:
+        view = lidar.look(reading, camera)
+        hidden, kept = truth[view.index.numpy()], view.visible.numpy()
+        occluded, removed = occluded + hidden.sum(), removed + (hidden & ~kept).sum()
+        visible, lost = visible + (~hidden).sum(), lost + (~hidden & ~kept).sum()
+        for counts, how in zip(drawn, _HOW, strict=True):
+            _, index = lidar.draw_lidar(view, how)
+            pixels = truth[index[index >= 0].numpy()]
+            counts += len(pixels), pixels.sum()
+    yield Row("occluded points removed", 100 * removed / max(occluded, 1), "%", setting)
+    yield Row("visible points lost", 100 * lost / max(visible, 1), "%", setting)
+    before, after = 100 * drawn[:, 1] / np.maximum(drawn[:, 0], 1)
+    detail = f"before the removal {before:.2f} %; {setting}"
+    yield Row("occluded points among those drawn", after, "%", detail)
