@@ -13,6 +13,8 @@ from memorysam_core.bench.stages import WIDE
 from memorysam_core.bench.timing import in_turn
 
 _SMALL = (256, 448)
+_SETTLING = 2
+"""Sets in which the heap grows to what it will need."""
 _PROGRAM = """
 import resource, sys
 import numpy as np
@@ -35,7 +37,7 @@ def rows(device: str, quick: bool) -> Iterator[Row]:
     """All rows of the area; a minute on two cores. Of a GPU there is nothing to tell."""
     if device != "cpu":
         return
-    for size, repeats in [(_SMALL, 4)] if quick else [(_SMALL, 20), (WIDE, 7)]:
+    for size, repeats in [(_SMALL, 8)] if quick else [(_SMALL, 20), (WIDE, 7)]:
         # As many arenas as without it; but whoever sets anything of glibc is left alone.
         given_back, kept = _Process(size, MALLOC_ARENA_MAX="16"), _Process(size)
         try:
@@ -67,8 +69,8 @@ class _Process:
 
     @property
     def faults(self) -> float:
-        """Pages that the kernel cleared for a set, the median of all but the first."""
-        return statistics.median(self._faults[1:])
+        """Pages that the kernel cleared for a set, on average of all but the first two."""
+        return statistics.mean(self._faults[_SETTLING:])
 
     def segment(self) -> None:
         assert self._process.stdin and self._process.stdout

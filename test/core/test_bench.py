@@ -125,7 +125,7 @@ def test_kept_memory_is_measured_beside_memory_given_back() -> None:
     named = {row.name: row.value for row in host_memory.rows("cpu", True)}
     assert named["saved by keeping freed memory"] > 0
     pages = ": pages cleared for a set"
-    assert named["given back" + pages] > 2000
+    assert named["given back" + pages] > 1000
     assert named["kept" + pages] < named["given back" + pages] / 2
     assert not list(host_memory.rows("cuda", True))
 
