@@ -304,8 +304,8 @@ install_signal_handlers()  # as rclpy.init will, and thereby starts the thread
 
 class Watched(segment_node.SingleThreadedExecutor):
     def spin(self):
-        print("started", flush=True)
         try:
+            print("started", flush=True)
             super().spin()
         finally:
             print("before", waking in threads())
