@@ -206,7 +206,6 @@ def told(error: Exception) -> str:
 
 
 def _drawn(reading: Reading, frame: Frame) -> Drawn:
-    if not isinstance(reading, PointsReading) or frame.point_index is None:
+    if not isinstance(reading, PointsReading) or frame.returns is None:
         return Drawn(frame)
-    pixels = torch.count_nonzero(frame.point_index + 1).to("cpu", non_blocking=True)
-    return Drawn(frame, len(reading.xyz), pixels)
+    return Drawn(frame, len(reading.xyz), frame.returns.to("cpu", non_blocking=True))

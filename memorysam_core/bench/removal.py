@@ -30,7 +30,7 @@ def removal_rows(
         occluded, removed = occluded + hidden.sum(), removed + (hidden & ~kept).sum()
         visible, lost = visible + (~hidden).sum(), lost + (~hidden & ~kept).sum()
         for counts, how in zip(drawn, _HOW, strict=True):
-            _, index = lidar.draw_lidar(view, how)
+            index = lidar.find_points(view, how)
             pixels = truth[index[index >= 0].numpy()]
             counts += len(pixels), pixels.sum()
     yield Row("occluded points removed", 100 * removed / max(occluded, 1), "%", setting)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memorysam_core.frames.arrays import between, like, tensor_of
+from memorysam_core.frames.arrays import between, inverse, like, product_plus, tensor_of
 from memorysam_core.frames.distortion import COEFFICIENTS, distort, largest_radius, undistort
 from memorysam_core.frames.kept import keep
 
@@ -154,20 +154,18 @@ class Camera:
         ``u`` and ``v`` mean nothing where no ray leads.
         """
         seen = between(z, _NEAREST_M, float("inf"))
-        inverse = z.reciprocal()
+        by_z = inverse(z)
         if any(self.shift_m):
             x, y = x + self.shift_m[0], y + self.shift_m[1]
         if self.distorted:
-            x, y = x * inverse, y * inverse
+            x, y = x * by_z, y * by_z
             limit = largest_radius(self.model, self.distortion)
             seen = seen & between(x * x + y * y, 0, limit * limit)
             x, y = distort(self.model, self.distortion, x, y)
             u, v = x.mul_(self.fx).add_(self.cx), y.mul_(self.fy).add_(self.cy)
         else:
-            # Filled on the device: numbers that are brought there would be waited for.
-            cx, cy = (torch.full((), c, dtype=z.dtype, device=z.device) for c in (self.cx, self.cy))
-            u = torch.addcmul(cx, x, inverse, value=self.fx)
-            v = torch.addcmul(cy, y, inverse, value=self.fy)
+            u = product_plus(x, by_z, self.fx, self.cx)
+            v = product_plus(y, by_z, self.fy, self.cy)
         inside = seen & between(u, 0, self.width) & between(v, 0, self.height)
         return u, v, inside, seen
 

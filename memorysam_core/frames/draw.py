@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -36,8 +38,17 @@ class Frame:
 
     pixels: Tensor
     """uint8 ``(H, W, 3)``."""
-    point_index: Tensor | None = None
-    """For LiDAR, the index of the point drawn in each pixel, int32 ``(H, W)``, -1 for none."""
+    returns: Tensor | None = None
+    """For LiDAR, in how many pixels there is a return, int64 ``()``, before they are densified."""
+    _find_points: Callable[[], Tensor] | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def point_index(self) -> Tensor | None:
+        """For LiDAR, the index of the point drawn in each pixel, int32 ``(H, W)``, -1 for none.
+
+        Made when first asked for.
+        """
+        return self._find_points() if self._find_points is not None else None
 
 
 def draw(
@@ -78,7 +89,7 @@ def draw(
         return Frame(hha.draw_hha(depth.register(reading, needed, device), needed, how))
     if isinstance(reading, PointsReading) and isinstance(how, LidarRange):
         seen = lidar.look(reading, _needed(view, how), device, find_occluded=how.remove_occluded)
-        return Frame(*lidar.draw_lidar(seen, how))
+        return Frame(*lidar.draw_lidar(seen, how), partial(lidar.find_points, seen, how))
     if isinstance(reading, EventsReading) and isinstance(how, (EventPolarity, EventTimeSurface)):
         return Frame(events.draw_events(reading, how, view, size, stamp_ns, device))
     raise ValueError(

@@ -14,11 +14,13 @@ from memorysam_core.frames import occlusion
 from memorysam_core.frames.arrays import (
     DeviceLike,
     chosen,
+    count_nonzero,
     elsewhere,
-    on_host,
+    filled,
     selected,
     tensor_of,
     to_bytes,
+    transformed,
     where_true,
 )
 from memorysam_core.frames.camera import Camera
@@ -68,15 +70,10 @@ def look(
 
     Points that the camera cannot see stay, marked, unless they are not to be looked for.
     """
-    points = tensor_of(xyz_of(reading.xyz), device)
+    points = tensor_of(xyz_of(reading.xyz).T, device)  # (3, N): each coordinate in one piece
     camera_from_lidar = tensor_of(reading.camera_from_lidar, device, torch.float64).to(points.dtype)
     rotation, origin = camera_from_lidar[:3, :3], camera_from_lidar[:3, 3]
-    if on_host(points):
-        xyz = rotation @ points.T
-    else:  # a product of matrices may be computed with fewer bits there (TF32)
-        x, y, z = points.unbind(1)
-        xyz = rotation[:, :1] * x + rotation[:, 1:2] * y + rotation[:, 2:] * z
-    xyz.add_(origin[:, None])  # (3, N): each coordinate in one piece
+    xyz = transformed(points, rotation, origin)
     u, v, inside, _ = camera.project_parts(*xyz)
     index = chosen(inside)
     u, v, inside = selected(index, u, v, inside)
@@ -90,25 +87,41 @@ def look(
 
 
 def draw_lidar(view: PointsInView, how: LidarRange) -> tuple[Tensor, Tensor]:
-    """The frame, uint8 ``(H, W, 3)``, and each pixel's point, int32 ``(H, W)``, -1 for none."""
+    """The frame, uint8 ``(H, W, 3)``, and in how many of its pixels there is a return, ``()``."""
     height, width = view.size
     pixels = height * width
+    pixel, distance = _drawn(view, how)
+    # The nearest return of a pixel has its lowest level. Counted down, none is 0.
+    nearness = to_bytes((distance / how.metres_per_level).clamp_(1, 255)).neg_()
+    nearest = filled((pixels + 1,), 0, torch.uint8, pixel.device)
+    nearest.scatter_reduce_(0, pixel, nearness, "amax")
+    level = nearest.index_select(0, pixel).neg_()
+    frame = filled((pixels + 1, 3), 0, torch.uint8, pixel.device)
+    frame.index_copy_(0, pixel, level[:, None].expand(-1, 3))
+    frame = frame[:pixels].view(height, width, 3)
+    if how.densify_px:
+        frame = densified(frame, how.densify_px)
+    return frame, count_nonzero(nearest[:pixels])
+
+
+def find_points(view: PointsInView, how: LidarRange) -> Tensor:
+    """Which point of the scan is drawn in each pixel, int32 ``(H, W)``, -1 for none."""
+    height, width = view.size
+    pixel, distance, index = _drawn(view, how, view.index)
+    return nearest_in_pixel(pixel, distance, index, height * width).view(height, width)
+
+
+def _drawn(view: PointsInView, how: LidarRange, *columns: Tensor) -> tuple[Tensor, ...]:
+    """Pixel, distance and other columns ``(K,)`` of the points that are drawn; on a device, where
+    the others are there as well, these are one pixel past the image.
+    """
+    height, width = view.size
     x, y, z = view.xyz.unbind(1)
     distance = (z if how.distance == "z" else (x * x + y * y + z * z).sqrt()).float()
     drawn = distance <= how.max_range_m
     if how.remove_occluded:
         drawn &= view.visible
-    pixel = elsewhere(view.pixel, drawn, pixels)
-    index, pixel, distance = where_true(drawn, view.index, pixel, distance)
-    nearest, point_index = nearest_in_pixel(pixel, distance, index, pixels)
-    pixel, distance = where_true(nearest, elsewhere(pixel, nearest, pixels), distance)
-    level = to_bytes((distance / how.metres_per_level).clamp_(1, 255))
-    frame = torch.zeros((pixels + 1, 3), dtype=torch.uint8, device=pixel.device)
-    frame.index_copy_(0, pixel, level[:, None].expand(-1, 3))
-    frame = frame[:pixels].view(height, width, 3)
-    if how.densify_px:
-        frame = densified(frame, how.densify_px)
-    return frame, point_index.view(height, width)
+    return where_true(drawn, elsewhere(view.pixel, drawn, height * width), distance, *columns)
 
 
 def densified(frame: Tensor, radius: int) -> Tensor:

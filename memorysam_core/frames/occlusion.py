@@ -28,7 +28,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from memorysam_core.frames.arrays import divided, elsewhere, known, number, on_host, where_true
+from memorysam_core.frames.arrays import (
+    divided,
+    elsewhere,
+    filled,
+    known,
+    number,
+    on_host,
+    where_true,
+)
 from memorysam_core.frames.camera import Camera
 from memorysam_core.frames.sliding import slide
 
@@ -109,7 +117,7 @@ def _surfaces(
     j, last_j = _from_first(column, inside, cells[1])
     height, width = known(last_i + 1, camera.height), known(last_j + 1, camera.width)
     cell = (i * width + j).long()
-    nearest = torch.zeros(height * width + 1, dtype=torch.int16, device=cell.device)
+    nearest = filled((height * width + 1,), 0, torch.int16, cell.device)
     nearest.scatter_reduce_(0, elsewhere(cell, inside, height * width), _short(nearness), "amax")
     nearest = nearest[:-1].view(height, width)
 
@@ -148,9 +156,8 @@ def _short(nearness: Tensor) -> Tensor:
 
 
 def _long(short: Tensor) -> Tensor:
-    """The inverse of :func:`_short`, rounded down, float32; 0 stays 0."""
-    bits = (short.int() + _FARTHEST) << _DROPPED_BITS
-    return bits.masked_fill_(short == 0, 0).view(torch.float32)
+    """The inverse of :func:`_short`, rounded down, float32. What is empty, 0, is 2 km away."""
+    return ((short.int() + _FARTHEST) << _DROPPED_BITS).view(torch.float32)
 
 
 def _parallax(row: Tensor, column: Tensor, camera: Camera, lidar_in_camera: Tensor) -> Tensor:
@@ -159,7 +166,7 @@ def _parallax(row: Tensor, column: Tensor, camera: Camera, lidar_in_camera: Tens
     x = (column + (0.5 - camera.cx)) * (1 / camera.fx)
     y = (row + (0.5 - camera.cy)) * (1 / camera.fy)
     across, down = (x * tz - tx) * camera.fx, (y * tz - ty) * camera.fy
-    return (across * across + down * down).sqrt().clamp(min=1e-6)
+    return (across * across + down * down).sqrt_().clamp_(min=1e-6)
 
 
 def _gaps(row: Tensor, column: Tensor, inside: Tensor, camera: Camera) -> Tensor:

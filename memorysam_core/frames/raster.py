@@ -11,15 +11,12 @@ _INFINITY = 0x7F800000
 """The bits of a float32 infinity."""
 
 
-def nearest_in_pixel(
-    pixel: Tensor, distance: Tensor, index: Tensor, pixels: int
-) -> tuple[Tensor, Tensor]:
-    """Which points are the nearest of their pixel, and the image of these.
+def nearest_in_pixel(pixel: Tensor, distance: Tensor, index: Tensor, pixels: int) -> Tensor:
+    """The index of each pixel's nearest point, int32 ``(pixels,)``, -1 for none.
 
     ``pixel`` ``(N,)`` is each point's flat pixel, int64, of which ``pixels`` is outside of the
     image; ``distance`` ``(N,)`` is float32 from 0; ``index`` ``(N,)`` is what to note in the image.
-    Gives bool ``(N,)``, and each pixel's index, int32 ``(pixels,)``, -1 for none. Points at the
-    very same distance in one pixel are all the nearest, and any of them is noted.
+    Of points at the very same distance in one pixel any is noted.
     """
     # Bits of positive floats are ordered as the floats are. The image of indices serves as the
     # z-buffer before: every pixel that a point touched has a nearest one, which overwrites it.
@@ -29,7 +26,7 @@ def nearest_in_pixel(
     nearest = image.index_select(0, pixel) == nearness
     index, pixel = where_true(nearest, index, elsewhere(pixel, nearest, pixels))
     image.scatter_(0, pixel, index.int())
-    return nearest, image[:pixels]
+    return image[:pixels]
 
 
 def farthest(pixels: int, device: torch.device) -> Tensor:

@@ -2,12 +2,16 @@
 
 A maximum over 2 cells, taken of maxima over 2, is one over 4: a window of any length takes a few
 passes, the last of which overlap. The window's radius may be a number that only the device knows.
+
+On the host NumPy does the passes in one thread, in stripes that stay in the cache. A second thread
+would save less than it takes to wake up, where a robot rests between two scans.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -15,6 +19,9 @@ from torch.nn import functional
 from memorysam_core.frames.arrays import on_host
 
 Combine = Callable[[Tensor, Tensor], Tensor]
+_ON_HOST: dict[Combine, np.ufunc] = {torch.maximum: np.maximum, torch.minimum: np.minimum}
+_STRIPE = 1 << 17
+"""Cells of a stripe, which with its copy is to stay in a core's cache."""
 
 
 def slide(image: Tensor, radius: Tensor, most: int, combine: Combine, outside: int) -> Tensor:
@@ -24,23 +31,49 @@ def slide(image: Tensor, radius: Tensor, most: int, combine: Combine, outside: i
     is ``torch.maximum`` or ``torch.minimum``, to which cells beside the image are ``outside``.
     """
     if on_host(image):
-        rows, columns = radius.tolist()
-        padded = functional.pad(image, (columns, columns, rows, rows), value=outside)
-        return _along(_along(padded, 0, rows, combine), 1, columns, combine)
+        return torch.from_numpy(_in_stripes(image.numpy(), radius.tolist(), combine, outside))
     padded = functional.pad(image, (most,) * 4, value=outside)
     for dim in (0, 1):
         padded = _along_unknown(padded, dim, radius[dim], most, combine)
     return padded
 
 
-def _along(padded: Tensor, dim: int, radius: int, combine: Combine) -> Tensor:
+def _in_stripes(
+    image: np.ndarray, radius: Sequence[int], combine: Combine, outside: int
+) -> np.ndarray:
+    """:func:`slide` on the host. A stripe is padded and flat, so that a shift by a row is one by
+    its width; what runs over from row to row falls on columns that are cut off.
+    """
+    operation = _ON_HOST[combine]
+    (height, width), (rows, columns) = image.shape, radius
+    padded_width = width + 2 * columns
+    shifts = [*_shifts(columns), *(shift * padded_width for shift in _shifts(rows))]
+    stripe = max(1, _STRIPE // padded_width)
+    cells = np.empty((min(stripe, height) + 2 * rows) * padded_width, image.dtype)
+    others, result = np.empty_like(cells), np.empty_like(image)
+    for top in range(0, height, stripe):
+        bottom = min(top + stripe, height)
+        first, last = max(top - rows, 0), min(bottom + rows, height)
+        count = (bottom - top + 2 * rows) * padded_width
+        padded = cells[:count].reshape(-1, padded_width)
+        padded.fill(outside)
+        begin = first - (top - rows)
+        padded[begin : begin + last - first, columns : columns + width] = image[first:last]
+        for shift in shifts:
+            count -= shift
+            operation(cells[:count], cells[shift : count + shift], out=others[:count])
+            cells, others = others, cells
+        whole = cells[: (bottom - top) * padded_width].reshape(-1, padded_width)
+        result[top:bottom] = whole[:, :width]
+    return result
+
+
+def _shifts(radius: int) -> Iterator[int]:
+    """By how much each pass shifts what the passes before have made."""
     length, done = 2 * radius + 1, 1
     while done < length:
-        shift = min(done, length - done)
-        count = padded.shape[dim] - shift
-        padded = combine(padded.narrow(dim, 0, count), padded.narrow(dim, shift, count))
-        done += shift
-    return padded
+        yield min(done, length - done)
+        done += min(done, length - done)
 
 
 def _along_unknown(padded: Tensor, dim: int, radius: Tensor, most: int, combine: Combine) -> Tensor:

@@ -40,13 +40,13 @@ def returns(message: Any) -> np.ndarray:
             "and z must be FLOAT32 or FLOAT64: set the LiDAR's driver to Cartesian coordinates"
         )
     wide = any(rows.dtype[name].itemsize > 4 for name in "xyz")
-    xyz = np.empty((len(rows), 3), np.float64 if wide else np.float32)
+    xyz = np.empty((3, len(rows)), np.float64 if wide else np.float32)
     for axis, name in enumerate("xyz"):
-        xyz[:, axis] = rows[name]
+        xyz[axis] = rows[name]
     # Ouster's driver and others mark a beam without return by zeros instead of NaN.
-    squared = np.einsum("ij,ij->i", xyz, xyz)
+    squared = np.einsum("ij,ij->j", xyz, xyz)
     kept = (squared > 0) & (squared < np.inf)
-    return xyz if kept.all() else xyz[kept]
+    return (xyz if kept.all() else xyz.compress(kept, axis=1)).T
 
 
 def structured(message: Any) -> np.ndarray:

@@ -24,7 +24,10 @@ def cloud(count=3000, seed=0, dtype=np.float32):
 
 def drawn(xyz, how=PLAIN, transform=EYE, camera=CAMERA):
     reading = PointsReading(xyz, transform)
-    frame, index = lidar.draw_lidar(lidar.look(reading, camera), how)
+    view = lidar.look(reading, camera)
+    frame, returns = lidar.draw_lidar(view, how)
+    index = lidar.find_points(view, how)
+    assert (index >= 0).sum() == returns
     return frame.numpy(), index.numpy()
 
 

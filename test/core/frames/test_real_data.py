@@ -51,7 +51,7 @@ def test_kitti_depth_edges_lie_on_image_edges(shared_data):
     view = lidar.look(reading, camera)
 
     def edge_strength(shift):
-        _, index = lidar.draw_lidar(view, LidarRange())
+        index = lidar.find_points(view, LidarRange())
         row, column = np.nonzero(index.numpy() >= 0)
         z = np.asarray(reading.xyz)[index.numpy()[row, column], 0]
         jump = (np.diff(row) == 0) & (np.diff(column) < 5) & (np.abs(np.diff(z)) > 1.5)

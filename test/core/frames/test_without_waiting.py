@@ -171,10 +171,12 @@ def test_grey_levels_take_a_few_launches_on_a_gpu() -> None:
     assert launches.count < 25
 
 
+@pytest.mark.parametrize("stripe", [1, 200, 10_000])
 @pytest.mark.parametrize("combine", [torch.maximum, torch.minimum])
 def test_a_window_of_a_radius_that_only_the_device_knows(
-    combine: Callable, monkeypatch: pytest.MonkeyPatch
+    combine: Callable, stripe: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sliding, "_STRIPE", stripe)
     image = torch.from_numpy(RNG.integers(0, 1000, (23, 31), np.int16))
     outside = 0 if combine is torch.maximum else 32767
     for rows, columns in ((0, 0), (1, 0), (3, 2), (7, 5), (9, 9)):
