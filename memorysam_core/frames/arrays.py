@@ -169,13 +169,6 @@ def cleared(values: Tensor, mask: Tensor) -> Tensor:
     return values.mul_(mask)
 
 
-def count_nonzero(values: Tensor) -> Tensor:
-    """How many bytes are not 0, int64 ``()``."""
-    if on_host(values):
-        return torch.tensor(np.count_nonzero(values.numpy() != 0))
-    return torch.count_nonzero(values)
-
-
 def bytes_of(mask: Tensor) -> Tensor:
     """255 where a mask is true, else 0; uint8 of the same shape."""
     return mask.view(torch.uint8).neg()

@@ -38,8 +38,8 @@ class Frame:
 
     pixels: Tensor
     """uint8 ``(H, W, 3)``."""
-    returns: Tensor | None = None
-    """For LiDAR, in how many pixels there is a return, int64 ``()``, before they are densified."""
+    points: Tensor | None = None
+    """For LiDAR, how many points are drawn, int64 ``()``: those in view and in reach."""
     _find_points: Callable[[], Tensor] | None = field(default=None, repr=False, compare=False)
 
     @cached_property

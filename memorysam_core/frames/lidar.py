@@ -14,7 +14,6 @@ from memorysam_core.frames import occlusion
 from memorysam_core.frames.arrays import (
     DeviceLike,
     chosen,
-    count_nonzero,
     elsewhere,
     filled,
     selected,
@@ -24,7 +23,7 @@ from memorysam_core.frames.arrays import (
     where_true,
 )
 from memorysam_core.frames.camera import Camera
-from memorysam_core.frames.raster import nearest_in_pixel
+from memorysam_core.frames.raster import nearest_in_pixel, paint_pixels
 from memorysam_core.frames.readings import PointsReading
 from memorysam_core.representations import LidarRange
 
@@ -80,14 +79,14 @@ def look(
     column, row = (elsewhere(part, inside, 0).int() for part in (u, v))
     pixel = (row * camera.width + column).long()
     pixel = elsewhere(pixel, inside, camera.height * camera.width)
-    in_view, visible = xyz.index_select(1, index).T, inside
+    in_view, visible = torch.stack(selected(index, *xyz)).T, inside
     if find_occluded:
         visible = occlusion.visible(in_view, row, column, inside, camera, origin)
     return PointsInView(index, pixel, in_view, visible, (camera.height, camera.width))
 
 
 def draw_lidar(view: PointsInView, how: LidarRange) -> tuple[Tensor, Tensor]:
-    """The frame, uint8 ``(H, W, 3)``, and in how many of its pixels there is a return, ``()``."""
+    """The frame, uint8 ``(H, W, 3)``, and how many points are drawn in it, int64 ``()``."""
     height, width = view.size
     pixels = height * width
     pixel, distance = _drawn(view, how)
@@ -97,11 +96,11 @@ def draw_lidar(view: PointsInView, how: LidarRange) -> tuple[Tensor, Tensor]:
     nearest.scatter_reduce_(0, pixel, nearness, "amax")
     level = nearest.index_select(0, pixel).neg_()
     frame = filled((pixels + 1, 3), 0, torch.uint8, pixel.device)
-    frame.index_copy_(0, pixel, level[:, None].expand(-1, 3))
+    paint_pixels(frame, pixel, level)
     frame = frame[:pixels].view(height, width, 3)
     if how.densify_px:
         frame = densified(frame, how.densify_px)
-    return frame, count_nonzero(nearest[:pixels])
+    return frame, torch.count_nonzero(pixel < pixels)
 
 
 def find_points(view: PointsInView, how: LidarRange) -> Tensor:

@@ -25,6 +25,7 @@ floating, which is exact to 0.05 %: far below the noise of any sensor, and a thi
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,7 +36,6 @@ from memorysam_core.frames.arrays import (
     known,
     number,
     on_host,
-    where_true,
 )
 from memorysam_core.frames.camera import Camera
 from memorysam_core.frames.sliding import slide
@@ -189,14 +189,15 @@ def _gap(
     """How far along its line the next point is, at least ``skip`` on, that most points stay within;
     int64 ``()``, 1 where no point has a next one. Some of the ``lines`` () speak for all.
     """
+    if on_host(line):
+        return torch.tensor(_gap_on_host(line.numpy(), int(lines), place.numpy(), places, skip))
     every = (lines // _LINES).clamp(min=1)
     group = divided(line, every)
     counted = inside & (group * every == line)  # the first line of each group
-    line, place, counted = where_true(counted, group, place, counted)
 
     # Places run backwards, so that a running minimum looks ahead. One more line takes the others.
-    count, length = known(lines // every, 2 * _LINES) + 1, places + skip
-    slot = (elsewhere(line, counted, count) * length + (places - 1 - place)).long()
+    count, length = 2 * _LINES + 1, places + skip
+    slot = (group.masked_fill(~counted, count) * length + (places - 1 - place)).long()
     shape = (count + 1, length)
     following = torch.full(shape, 4 * places, dtype=torch.int32, device=line.device)
     following.view(-1).scatter_(0, slot + skip, place)
@@ -204,7 +205,27 @@ def _gap(
     gap = following.index_select(0, slot) - place
 
     limit = places // 8
-    bins = elsewhere(gap.clamp(max=limit + 1), counted, limit + 1).long()
+    bins = gap.clamp(max=limit + 1).masked_fill(~counted, limit + 1).long()
     counts = torch.zeros(limit + 2, dtype=torch.int64, device=gap.device)
     running = counts.scatter_add_(0, bins, torch.ones_like(bins))[: limit + 1].cumsum(0)
     return torch.searchsorted(running, (running[-1] * _GAP_QUANTILE).ceil().long()).clamp(min=1)
+
+
+def _gap_on_host(line: np.ndarray, lines: int, place: np.ndarray, places: int, skip: int) -> int:
+    """The same, with fewer and shorter steps."""
+    every = max(1, lines // _LINES)
+    group = line // np.int32(every)
+    counted = np.flatnonzero(group * np.int32(every) == line)
+    group, place = group[counted], place[counted]
+
+    length = places + skip
+    slot = group * np.int32(length) + (np.int32(places - 1) - place)
+    following = np.full((lines // every + 1, length), 4 * places, np.int32)
+    following.reshape(-1)[slot + np.int32(skip)] = place
+    np.minimum.accumulate(following, axis=1, out=following)
+    gap = following.reshape(-1)[slot] - place
+
+    limit = places // 8
+    counts = np.bincount(np.minimum(gap, limit + 1), minlength=limit + 2)
+    running = counts[: limit + 1].cumsum()
+    return max(1, int(np.searchsorted(running, np.ceil(running[-1] * _GAP_QUANTILE))))
