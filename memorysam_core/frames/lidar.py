@@ -58,6 +58,13 @@ def xyz_of(points: Any) -> np.ndarray | Tensor:
     return points.reshape(-1, 3)
 
 
+def _coordinates(points: Any, device: DeviceLike) -> Tensor:
+    """Of :func:`xyz_of`, ``(3, N)``, without a copy if each coordinate is in one piece."""
+    xyz = xyz_of(points)
+    in_pieces = isinstance(xyz, np.ndarray) and xyz.flags.f_contiguous
+    return tensor_of(xyz.T, device) if in_pieces else tensor_of(xyz, device).T
+
+
 def look(
     reading: PointsReading,
     camera: Camera,
@@ -69,7 +76,7 @@ def look(
 
     Points that the camera cannot see stay, marked, unless they are not to be looked for.
     """
-    points = tensor_of(xyz_of(reading.xyz).T, device)  # (3, N): each coordinate in one piece
+    points = _coordinates(reading.xyz, device)
     camera_from_lidar = tensor_of(reading.camera_from_lidar, device, torch.float64).to(points.dtype)
     rotation, origin = camera_from_lidar[:3, :3], camera_from_lidar[:3, 3]
     xyz = transformed(points, rotation, origin)
