@@ -14,6 +14,9 @@ from rclpy.signals import SignalHandlerOptions
 
 from memorysam_ros.dds import use_profile
 
+SETTLE_S = 0.3
+"""A subscriber may learn of a publisher so much later than the publisher of it, or earlier."""
+
 
 @contextmanager
 def ros_session(name: str, arguments: list[str] | None = None) -> Iterator[Node]:

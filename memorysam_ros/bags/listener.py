@@ -22,6 +22,7 @@ from memorysam_ros.bags.account import (
     entry,
     sensor_facts,
 )
+from memorysam_ros.ros_session import SETTLE_S
 
 _QUEUE = QoSProfile(depth=20)
 _POLL_S = 0.1
@@ -37,7 +38,8 @@ class Listener:
         self._name = name.lstrip("/")
         self._heard_s: float | None = None
         self._statuses: dict[str, Any] = {}
-        node.create_subscription(Image, f"{name}/{LABELS}", self._on_labels, _QUEUE)
+        labels = node.create_subscription(Image, f"{name}/{LABELS}", self._on_labels, _QUEUE)
+        self._topic = labels.topic_name
         for sensor, topic in SEEN.items():
             hear = functools.partial(accountant.hear_frame, sensor)
             node.create_subscription(Image, f"{name}/{topic}", hear, _QUEUE)
@@ -53,6 +55,16 @@ class Listener:
     def sensor_facts(self) -> dict[str, str]:
         """What it said then of each sensor."""
         return sensor_facts(self._statuses.values())
+
+    def found(self) -> bool:
+        """Whether somebody publishes labels under that name."""
+        return self._node.count_publishers(self._topic) > 0
+
+    def wait(self, stopped: threading.Event) -> None:
+        """Until the event is set, or the other node is there and has had time to find this one."""
+        while not self.found() and not stopped.wait(_POLL_S):
+            pass
+        stopped.wait(SETTLE_S)
 
     def run(self, stopped: threading.Event, idle_s: float) -> None:
         """Listens until the event is set, or until there has been silence after the labels.

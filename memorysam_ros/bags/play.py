@@ -16,11 +16,10 @@ from rosbags.interfaces import QosDurability, QosReliability
 from memorysam_ros.bags.reader import Bag, RawMessage, Topic
 from memorysam_ros.bags.topics import TRANSFORMS
 from memorysam_ros.conversions.outputs import ros_class
+from memorysam_ros.ros_session import SETTLE_S
 
 _DEPTH = 100
 _POLL_S = 0.02
-_SETTLE_S = 0.3
-"""A subscriber may learn of a publisher so much later than the publisher of it."""
 CLOCK = "/clock"
 _LATCHED = ("/tf_static", "/robot_description")
 
@@ -70,7 +69,7 @@ class Player:
             if time.monotonic() >= end:
                 return lonely
             time.sleep(_POLL_S)
-        time.sleep(min(_SETTLE_S, timeout_s))
+        time.sleep(min(SETTLE_S, timeout_s))
         return []
 
     def play(self, rate: float = 1.0, start_s: float = 0.0, duration_s: float | None = None) -> int:

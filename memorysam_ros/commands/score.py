@@ -87,7 +87,11 @@ def run(args: argparse.Namespace) -> int:
         # From here on, Ctrl-C means that it is enough, not that nothing is wanted.
         stopped = stack.enter_context(interruptible())
         listener = Listener(node, args.node.rstrip("/"), accountant, args.rate)
-        print(f"listening to {args.node}; Ctrl-C ends it", flush=True)
+        if not listener.found():
+            print(f"waiting for {args.node} to publish labels; Ctrl-C ends it", flush=True)
+        listener.wait(stopped)
+        if not stopped.is_set():
+            print(f"listening to {args.node}; Ctrl-C ends it", flush=True)
         listener.run(stopped, args.idle)
         account = accountant.finish()
         heard = account.sets_out + account.stood_in

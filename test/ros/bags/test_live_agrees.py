@@ -111,6 +111,7 @@ def test_labels_of_node_and_replay_and_the_score_of_them(tmp_path, checkpoint):
         assert_same(labels, offline[stamp])
 
     assert scorer.returncode == 0, scored
+    assert "listening to /segment_node" in scored
     scores = json.loads((tmp_path / "scores" / "scores.json").read_text())
     confusion = ConfusionMatrix(25)
     for stamp, labels in live.items():
@@ -217,7 +218,7 @@ def test_a_score_of_nothing_leaves_nothing(drive, checkpoint, tmp_path, wrong):
     words = ["--labels", wrong or "/truth/labels", "-o", output]
     scorer = start("score", checkpoint, drive, *words, stderr=subprocess.PIPE)
     if not wrong:
-        assert "listening to /segment_node" in scorer.stdout.readline()
+        assert "waiting for /segment_node to publish labels" in scorer.stdout.readline()
         scorer.send_signal(signal.SIGINT)
     _, complaint = scorer.communicate(timeout=60)
     assert scorer.returncode == 2
