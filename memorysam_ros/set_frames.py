@@ -38,7 +38,7 @@ class Drawn:
     frame: Frame
     points: int = 0
     """Of the scan that it shows."""
-    drawn: torch.Tensor | None = None
+    points_drawn: torch.Tensor | None = None
     """How many of them are, ``()`` on the host. Of a frame on a GPU, nothing waits for that number:
     it holds once a set with the frame is labelled.
     """
@@ -46,9 +46,9 @@ class Drawn:
     @property
     def doubt(self) -> str:
         """What seems wrong with a scan that is used; empty if nothing does."""
-        if self.drawn is None:
+        if self.points_drawn is None:
             return ""
-        drawn, (height, width) = int(self.drawn), self.frame.pixels.shape[:2]
+        drawn, (height, width) = int(self.points_drawn), self.frame.pixels.shape[:2]
         if drawn >= FEW_POINTS * min(self.points, height * width):
             return ""
         return (
@@ -206,6 +206,6 @@ def told(error: Exception) -> str:
 
 
 def _drawn(reading: Reading, frame: Frame) -> Drawn:
-    if not isinstance(reading, PointsReading) or frame.points is None:
+    if not isinstance(reading, PointsReading) or frame.point_count is None:
         return Drawn(frame)
-    return Drawn(frame, len(reading.xyz), frame.points.to("cpu", non_blocking=True))
+    return Drawn(frame, len(reading.xyz), frame.point_count.to("cpu", non_blocking=True))

@@ -22,19 +22,24 @@ def removal_rows(
 
     Each comes with which of its points ``(N,)`` the camera cannot see, bool.
     """
-    occluded = removed = visible = lost = 0
+    counted = []  # by scan: points occluded, removed, visible, lost
     drawn = np.zeros((2, 2))  # without and with the removal: pixels, and those of occluded points
     for reading, truth in scans:
         view = lidar.look(reading, camera)
         hidden, kept = truth[view.index.numpy()], view.visible.numpy()
-        occluded, removed = occluded + hidden.sum(), removed + (hidden & ~kept).sum()
-        visible, lost = visible + (~hidden).sum(), lost + (~hidden & ~kept).sum()
+        counted.append([m.sum() for m in (hidden, hidden & ~kept, ~hidden, ~hidden & ~kept)])
         for counts, how in zip(drawn, _HOW, strict=True):
             index = lidar.find_points(view, how)
             pixels = truth[index[index >= 0].numpy()]
             counts += len(pixels), pixels.sum()
-    yield Row("occluded points removed", 100 * removed / max(occluded, 1), "%", setting)
-    yield Row("visible points lost", 100 * lost / max(visible, 1), "%", setting)
+    by_scan = np.array(counted)
+    occluded, removed, visible, lost = np.maximum(by_scan.sum(0), (1, 0, 1, 0))
+    least = 100 * (by_scan[:, 1] / np.maximum(by_scan[:, 0], 1)).min()
+    most = 100 * (by_scan[:, 3] / np.maximum(by_scan[:, 2], 1)).max()
+    detail = f"in the worst scan {least:.1f} %; {setting}"
+    yield Row("occluded points removed", 100 * removed / occluded, "%", detail)
+    detail = f"in the worst scan {most:.1f} %; {setting}"
+    yield Row("visible points lost", 100 * lost / visible, "%", detail)
     before, after = 100 * drawn[:, 1] / np.maximum(drawn[:, 0], 1)
     detail = f"before the removal {before:.2f} %; {setting}"
     yield Row("occluded points among those drawn", after, "%", detail)

@@ -38,7 +38,7 @@ class Frame:
 
     pixels: Tensor
     """uint8 ``(H, W, 3)``."""
-    points: Tensor | None = None
+    point_count: Tensor | None = None
     """For LiDAR, how many points are drawn, int64 ``()``: those in view and in reach."""
     _find_points: Callable[[], Tensor] | None = field(default=None, repr=False, compare=False)
 
