@@ -75,7 +75,7 @@ def moved_by_muon(shapes) -> list[torch.Tensor]:
 def muon_worker(rank: int, port: int, shapes, out: str) -> None:
     join(rank, port)
     torch.save(moved_by_muon(shapes), f"{out}/{rank}.pt")
-    dist.destroy_process_group()
+    leave()
 
 
 def join(rank: int, port: int) -> None:
@@ -85,9 +85,16 @@ def join(rank: int, port: int) -> None:
     dist.init_process_group("gloo", rank=rank, world_size=2)
 
 
+def leave() -> None:
+    """Ends it at once: PyTorch's own threads now and then abort an interpreter that winds up."""
+    dist.barrier()  # the first serves the other until then
+    dist.destroy_process_group()
+    os._exit(0)
+
+
 def worker(rank: int, port: int, confidence: float, out: str) -> None:
     join(rank, port)
     model = DistributedDataParallel(Net())
     rows = train(model, slice(2 * rank, 2 * rank + 2), confidence)
     torch.save(rows, f"{out}/{rank}.pt")
-    dist.destroy_process_group()
+    leave()

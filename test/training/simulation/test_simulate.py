@@ -4,6 +4,7 @@ import argparse
 import math
 import multiprocessing
 import os
+import signal
 import time
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from memorysam_training.commands import simulate
-from memorysam_training.simulation import dataset, preview, statistics
+from memorysam_training.simulation import dataset, parallel, preview, statistics
 from memorysam_training.simulation.parallel import ordered, whole
 
 
@@ -122,3 +123,17 @@ def test_statistics_stand_beside_the_published_ones(rig):
     assert "17.67, 0.00, 16.79" in report
     shares = [float(line.split("|")[2]) for line in report.splitlines()[2:27]]
     assert sum(shares) == pytest.approx(100, abs=0.2)
+
+
+def test_ctrl_c_while_processes_start_waits_until_they_have(monkeypatch):
+    started = []
+
+    def interrupted(pool, *work, start=parallel.ProcessPoolExecutor.map):
+        signal.raise_signal(signal.SIGINT)
+        started.append(start(pool, *work))
+        return started[0]
+
+    monkeypatch.setattr(parallel.ProcessPoolExecutor, "map", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(ordered(abs, [-1, -2], 2))
+    assert started

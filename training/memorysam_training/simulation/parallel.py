@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -31,7 +32,7 @@ def ordered(
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(min(processes, len(tasks)), context, _prepare)
     try:
-        with _single_threaded():  # processes start when they get their first task
+        with _single_threaded(), _signals_later():  # processes start with their first task
             results = pool.map(work, tasks)
         yield from results
     except BrokenProcessPool as error:
@@ -60,6 +61,26 @@ def _single_threaded() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _signals_later() -> Iterator[None]:
+    """Ctrl-C and SIGTERM come at the end of the block: a process that is left half started tells
+    of it in a traceback.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    ends = signal.SIGINT, signal.SIGTERM
+    before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in ends}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in came:
+        signal.raise_signal(number)
 
 
 def _prepare() -> None:
