@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memorysam_core.frames.arrays import between, inverse, like, product_plus, tensor_of
+from memorysam_core.frames.arrays import between, inverse, like, product_plus, tensor_of, tensors
 from memorysam_core.frames.distortion import COEFFICIENTS, distort, largest_radius, undistort
 from memorysam_core.frames.kept import keep
 
@@ -147,8 +147,8 @@ class Camera:
         return like(uv, points_camera), like(inside, points_camera)
 
     def project_parts(
-        self, x: Tensor, y: Tensor, z: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        self, x: ArrayT, y: ArrayT, z: ArrayT
+    ) -> tuple[ArrayT, ArrayT, ArrayT, ArrayT]:
         """:meth:`project` without copies: ``u``, ``v``, in the image, reached by a ray of the lens.
 
         ``u`` and ``v`` mean nothing where no ray leads.
@@ -158,11 +158,14 @@ class Camera:
         if any(self.shift_m):
             x, y = x + self.shift_m[0], y + self.shift_m[1]
         if self.distorted:
-            x, y = x * by_z, y * by_z
+            ideal_x, ideal_y, scale = tensors(x, y, by_z)
+            ideal_x, ideal_y = ideal_x * scale, ideal_y * scale
             limit = largest_radius(self.model, self.distortion)
-            seen = seen & between(x * x + y * y, 0, limit * limit)
-            x, y = distort(self.model, self.distortion, x, y)
-            u, v = x.mul_(self.fx).add_(self.cx), y.mul_(self.fy).add_(self.cy)
+            within = between(ideal_x * ideal_x + ideal_y * ideal_y, 0, limit * limit)
+            seen = seen & like(within, seen)
+            bent_x, bent_y = distort(self.model, self.distortion, ideal_x, ideal_y)
+            u = like(bent_x.mul_(self.fx).add_(self.cx), x)
+            v = like(bent_y.mul_(self.fy).add_(self.cy), y)
         else:
             u = product_plus(x, by_z, self.fx, self.cx)
             v = product_plus(y, by_z, self.fy, self.cy)

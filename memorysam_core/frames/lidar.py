@@ -12,18 +12,25 @@ from torch.nn import functional
 
 from memorysam_core.frames import occlusion
 from memorysam_core.frames.arrays import (
+    Array,
     DeviceLike,
+    array_of,
+    as_type,
+    at_least,
+    at_most,
     chosen,
     elsewhere,
-    filled,
+    plain,
+    root,
     selected,
-    tensor_of,
+    tensors,
     to_bytes,
     transformed,
     where_true,
+    zero_bytes,
 )
 from memorysam_core.frames.camera import Camera
-from memorysam_core.frames.raster import nearest_in_pixel, paint_pixels
+from memorysam_core.frames.raster import keep_greatest, nearest_in_pixel, paint_pixels
 from memorysam_core.frames.readings import PointsReading
 from memorysam_core.representations import LidarRange
 
@@ -58,13 +65,6 @@ def xyz_of(points: Any) -> np.ndarray | Tensor:
     return points.reshape(-1, 3)
 
 
-def _coordinates(points: Any, device: DeviceLike) -> Tensor:
-    """Of :func:`xyz_of`, ``(3, N)``, without a copy if each coordinate is in one piece."""
-    xyz = xyz_of(points)
-    in_pieces = isinstance(xyz, np.ndarray) and xyz.flags.f_contiguous
-    return tensor_of(xyz.T, device) if in_pieces else tensor_of(xyz, device).T
-
-
 def look(
     reading: PointsReading,
     camera: Camera,
@@ -76,20 +76,21 @@ def look(
 
     Points that the camera cannot see stay, marked, unless they are not to be looked for.
     """
-    points = _coordinates(reading.xyz, device)
-    camera_from_lidar = tensor_of(reading.camera_from_lidar, device, torch.float64).to(points.dtype)
+    points = array_of(xyz_of(reading.xyz), device).T
+    camera_from_lidar = as_type(array_of(reading.camera_from_lidar, device), points.dtype)
     rotation, origin = camera_from_lidar[:3, :3], camera_from_lidar[:3, 3]
     xyz = transformed(points, rotation, origin)
     u, v, inside, _ = camera.project_parts(*xyz)
     index = chosen(inside)
-    u, v, inside = selected(index, u, v, inside)
-    column, row = (elsewhere(part, inside, 0).int() for part in (u, v))
-    pixel = (row * camera.width + column).long()
+    u, v, inside, xyz = selected(index, u, v, inside, xyz)
+    column, row = (as_type(elsewhere(part, inside, 0), "int32") for part in (u, v))
+    pixel = as_type(row * camera.width + column, "int64")
     pixel = elsewhere(pixel, inside, camera.height * camera.width)
-    in_view, visible = torch.stack(selected(index, *xyz)).T, inside
+    visible = inside
     if find_occluded:
-        visible = occlusion.visible(in_view, row, column, inside, camera, origin)
-    return PointsInView(index, pixel, in_view, visible, (camera.height, camera.width))
+        visible = occlusion.visible(xyz, row, column, inside, camera, origin)
+    index, pixel, xyz, visible = tensors(index, pixel, xyz, visible)
+    return PointsInView(index, pixel, xyz.T, visible, (camera.height, camera.width))
 
 
 def draw_lidar(view: PointsInView, how: LidarRange) -> tuple[Tensor, Tensor]:
@@ -98,36 +99,36 @@ def draw_lidar(view: PointsInView, how: LidarRange) -> tuple[Tensor, Tensor]:
     pixels = height * width
     pixel, distance = _drawn(view, how)
     # The nearest return of a pixel has its lowest level. Counted down, none is 0.
-    nearness = to_bytes((distance / how.metres_per_level).clamp_(1, 255)).neg_()
-    nearest = filled((pixels + 1,), 0, torch.uint8, pixel.device)
-    nearest.scatter_reduce_(0, pixel, nearness, "amax")
-    level = nearest.index_select(0, pixel).neg_()
-    frame = filled((pixels + 1, 3), 0, torch.uint8, pixel.device)
-    paint_pixels(frame, pixel, level)
-    frame = frame[:pixels].view(height, width, 3)
+    nearness = -to_bytes(at_most(at_least(distance / how.metres_per_level, 1), 255))
+    nearest = zero_bytes((pixels + 1,), pixel)
+    keep_greatest(nearest, pixel, nearness)
+    frame = zero_bytes((pixels + 1, 3), pixel)
+    paint_pixels(frame, pixel, -selected(pixel, nearest)[0])
+    (frame,) = tensors(frame[:pixels].reshape(height, width, 3))
     if how.densify_px:
         frame = densified(frame, how.densify_px)
-    return frame, torch.count_nonzero(pixel < pixels)
+    return frame, (tensors(pixel)[0] < pixels).count_nonzero()
 
 
 def find_points(view: PointsInView, how: LidarRange) -> Tensor:
     """Which point of the scan is drawn in each pixel, int32 ``(H, W)``, -1 for none."""
     height, width = view.size
-    pixel, distance, index = _drawn(view, how, view.index)
+    pixel, distance, index = tensors(*_drawn(view, how, view.index))
     return nearest_in_pixel(pixel, distance, index, height * width).view(height, width)
 
 
-def _drawn(view: PointsInView, how: LidarRange, *columns: Tensor) -> tuple[Tensor, ...]:
+def _drawn(view: PointsInView, how: LidarRange, *columns: Tensor) -> tuple[Array, ...]:
     """Pixel, distance and other columns ``(K,)`` of the points that are drawn; on a device, where
     the others are there as well, these are one pixel past the image.
     """
     height, width = view.size
-    x, y, z = view.xyz.unbind(1)
-    distance = (z if how.distance == "z" else (x * x + y * y + z * z).sqrt()).float()
+    pixel, xyz, visible, *others = plain(view.pixel, view.xyz, view.visible, *columns)
+    x, y, z = xyz.T
+    distance = as_type(z if how.distance == "z" else root(x * x + y * y + z * z), "float32")
     drawn = distance <= how.max_range_m
     if how.remove_occluded:
-        drawn &= view.visible
-    return where_true(drawn, elsewhere(view.pixel, drawn, height * width), distance, *columns)
+        drawn &= visible
+    return where_true(drawn, elsewhere(pixel, drawn, height * width), distance, *others)
 
 
 def densified(frame: Tensor, radius: int) -> Tensor:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from memorysam_core.frames.arrays import elsewhere, on_host, where_true
+from memorysam_core.frames.arrays import Array, elsewhere, on_host, tensors, where_true
 
 _INFINITY = 0x7F800000
 """The bits of a float32 infinity."""
@@ -39,6 +40,13 @@ def keep_nearest(depth: Tensor, pixel: Tensor, z: Tensor) -> None:
     depth.scatter_reduce_(0, pixel, z, "amin")
 
 
+def keep_greatest(image: Array, place: Array, values: Array) -> None:
+    """Takes values ``(N,)`` at flat places ``(N,)`` into an image that keeps the greatest."""
+    # NumPy's own maximum.at takes a hundred times as long before 1.25.
+    image, place, values = tensors(image, place, values)
+    image.scatter_reduce_(0, place, values, "amax")
+
+
 def paint(frame: Tensor, channel: int, level: Tensor) -> None:
     """Writes levels ``(H, W)`` into a channel of a frame ``(H, W, 3)``."""
     if on_host(frame):  # NumPy again is quicker
@@ -47,11 +55,10 @@ def paint(frame: Tensor, channel: int, level: Tensor) -> None:
         frame[..., channel] = level
 
 
-def paint_pixels(frame: Tensor, pixel: Tensor, level: Tensor) -> None:
+def paint_pixels(frame: Array, pixel: Array, level: Array) -> None:
     """Writes levels ``(N,)`` at flat pixels ``(N,)`` of a frame ``(pixels, 3)``."""
-    if on_host(frame):  # in one thread, and three bytes at once
-        whole = frame.numpy().view("V3").reshape(-1)
-        whole[pixel.numpy()] = level.numpy().repeat(3).view("V3")
+    if isinstance(frame, np.ndarray):  # three bytes at once
+        frame.view("V3").reshape(-1)[pixel] = level.repeat(3).view("V3")
     else:
         frame.index_copy_(0, pixel, level[:, None].expand(-1, 3))
 

@@ -8,12 +8,9 @@ the optical frame of the colour camera. Metres; nanoseconds.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from memorysam_core.frames.arrays import Array
 from memorysam_core.frames.camera import Camera
-
-Array = Any
-"""A NumPy array or a torch tensor."""
 
 
 @dataclass(frozen=True)

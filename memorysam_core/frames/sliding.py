@@ -9,14 +9,15 @@ would save less than it takes to wake up, where a robot rests between two scans.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from memorysam_core.frames.arrays import on_host
+from memorysam_core.frames.arrays import Array
 
 Combine = Callable[[Tensor, Tensor], Tensor]
 _ON_HOST: dict[Combine, np.ufunc] = {torch.maximum: np.maximum, torch.minimum: np.minimum}
@@ -24,14 +25,17 @@ _STRIPE = 1 << 17
 """Cells of a stripe, which with its copy is to stay in a core's cache."""
 
 
-def slide(image: Tensor, radius: Tensor, most: int, combine: Combine, outside: int) -> Tensor:
+def slide(
+    image: Array, radius: tuple[Any, Any], most: int, combine: Combine, outside: int
+) -> Array:
     """Over ``2 * radius + 1`` cells each way around each cell of an image ``(H, W)``.
 
-    ``radius`` ``(2,)``, int64, is that of rows and of columns and ``most`` their bound; ``combine``
-    is ``torch.maximum`` or ``torch.minimum``, to which cells beside the image are ``outside``.
+    ``radius`` is that of rows and of columns, whole numbers, on a device int64 ``()``, and ``most``
+    their bound; ``combine`` is ``torch.maximum`` or ``torch.minimum``, to which cells beside the
+    image are ``outside``.
     """
-    if on_host(image):
-        return torch.from_numpy(_in_stripes(image.numpy(), radius.tolist(), combine, outside))
+    if isinstance(image, np.ndarray):
+        return _in_stripes(image, radius, combine, outside)
     padded = functional.pad(image, (most,) * 4, value=outside)
     for dim in (0, 1):
         padded = _along_unknown(padded, dim, radius[dim], most, combine)
@@ -39,7 +43,7 @@ def slide(image: Tensor, radius: Tensor, most: int, combine: Combine, outside: i
 
 
 def _in_stripes(
-    image: np.ndarray, radius: Sequence[int], combine: Combine, outside: int
+    image: np.ndarray, radius: tuple[int, int], combine: Combine, outside: int
 ) -> np.ndarray:
     """:func:`slide` on the host. A stripe is padded and flat, so that a shift by a row is one by
     its width; what runs over from row to row falls on columns that are cut off.

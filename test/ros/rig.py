@@ -90,7 +90,7 @@ class NodeProcess:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         try:
-            return self.process.wait(20)
+            return self.process.wait(60)
         finally:
             self.process.kill()
 
@@ -233,7 +233,7 @@ class Rig:
         """The values of the last diagnostic of that name."""
         return {v.key: v.value for v in self.status(name).values}
 
-    def wait(self, condition, what, seconds: float = 20.0):
+    def wait(self, condition, what, seconds: float = 60.0):
         """Until the condition holds; ``what``, or what it returns, is told if it never does."""
         end = time.monotonic() + seconds
         while not (found := condition()):

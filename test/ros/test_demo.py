@@ -176,7 +176,7 @@ def test_ending_it_early_leaves_nothing_behind(tmp_path, checkpoint, cache, stag
             time.sleep(0.02)
         process.send_signal(number)
         process.send_signal(number)
-        process.wait(30)
+        process.wait(120)
     told = (tmp_path / "said").read_text()
     assert process.returncode == 130, told
     assert "Traceback" not in told
@@ -186,7 +186,7 @@ def test_ending_it_early_leaves_nothing_behind(tmp_path, checkpoint, cache, stag
     wait_for(lambda: not alive(str(tmp_path)))
 
 
-def wait_for(condition, seconds=5.0):
+def wait_for(condition, seconds=60.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "timed out"

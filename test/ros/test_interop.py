@@ -121,7 +121,7 @@ def probe(folder, repository) -> subprocess.CompletedProcess:
         env={"PATH": "", "PYTHONPATH": f"{folder}:{repository}"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
 
 

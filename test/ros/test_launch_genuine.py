@@ -114,7 +114,7 @@ def test_the_node_runs_under_launch_and_ends_with_it(front_end, repository, envi
         for name in CHOICES:
             assert os.path.samefile(found[name], repository / "config" / "fastdds.xml")
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0, log.read_text()
+        assert process.wait(120) == 0, log.read_text()
         assert "process has finished cleanly" in log.read_text()
         assert "Traceback" not in log.read_text()
     finally:
@@ -125,7 +125,7 @@ def test_the_node_runs_under_launch_and_ends_with_it(front_end, repository, envi
 def test_a_choice_that_is_none_is_refused(repository, environment, tmp_path):
     file = repository / "launch" / "segment.launch.py"
     process, log = launched(tmp_path, environment, file, "log_level:=loud")
-    assert process.wait(60) != 0
+    assert process.wait(120) != 0
     assert "Valid options are: ['debug', 'info'" in log.read_text()
 
 

@@ -327,7 +327,7 @@ def test_nobody_wakes_the_executor_any_more_when_it_is_taken_down(tmp_path, repo
     try:
         assert node.stdout.readline() == b"started\n"
         node.send_signal(signal.SIGINT)
-        told, _ = node.communicate(timeout=20)
+        told, _ = node.communicate(timeout=60)
     finally:
         node.kill()
     assert (node.returncode, told) == (0, b"before True\nthen False\n")
@@ -348,11 +348,11 @@ def test_simulated_time_that_stands_still_and_starts_over(rig, start):
         rig.clear()
         tick(start)  # the simulation is there before its sensors are
         rig.wait(lambda: start in map(stamp_ns, rig.received["/diagnostics"]), "the node's clock")
-        images, before = rig.sent["image"], rig.count()["heard"]
+        images, before = rig.sent["image"], rig.count()
 
         def heard() -> int:
             """How many of the images, by the last report; DDS may have lost some."""
-            return int(rig.values("sensor image")["messages"]) - before
+            return int(rig.values("sensor image")["messages"]) - before["heard"]
 
         for k in range(10, int(seconds * 100)):
             now = start + k * 10 * MS
@@ -364,9 +364,8 @@ def test_simulated_time_that_stands_still_and_starts_over(rig, start):
                 rig.wait(lambda: len(rig.stamps()) >= heard() - 2, rig.seen)
                 time.sleep(0.05)
         rig.settle()
-        due = rig.count()["heard"] - before - 1  # the last one's deadline is to come
-        assert due > 0.7 * len(images)
-        assert len(rig.stamps()) >= due
+        due = rig.due(before) - 1  # the last one's deadline is to come
+        assert len(rig.stamps()) >= due > len(images) / 2
         assert rig.stamps() == [stamp for stamp in images if stamp in rig.stamps()]
 
     drive(5 * S, 2.0)

@@ -97,7 +97,7 @@ def test_wrong_code_stops_the_start_and_leaves_the_background_eager(
     expected = Segmenter(checkpoint, "cpu", "fp32").segment(frames)
     for _ in range(2):
         assert np.array_equal(compiled.segment(frames).labels, expected.labels)
-        assert compiled.engine.wait(20) and not compiled.prepared
+        assert compiled.engine.wait(120) and not compiled.prepared
         compiled.forget()
 
 

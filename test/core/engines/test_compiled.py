@@ -70,19 +70,27 @@ def test_the_model_runs_beside_another_threads_trace() -> None:
     class Slow(torch.nn.Module):
         def forward(self, x):
             tracing.set()
-            ended.wait(0.5)
+            ended.wait(120)
             return x
 
     module, x = torch.nn.Sequential(torch.nn.Linear(3, 2)).eval(), torch.randn(4, 3)
     expected = module(x)
     thread = threading.Thread(target=torch.fx.symbolic_trace, args=(Slow(),))
     thread.start()
-    assert tracing.wait(20)
+    assert tracing.wait(120)
     with pytest.raises(NameError, match="not installed as a submodule"):
         module(x)
-    assert torch.equal(Undisturbed(module)(x), expected)
-    ended.set()
-    thread.join()
+
+    tries: list[torch.Tensor] = []
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        tries.append(x)
+        if len(tries) == 3:
+            ended.set()
+            thread.join()
+        return module(x)
+
+    assert torch.equal(Undisturbed(run)(x), expected) and len(tries) == 3
 
     def broken(x: torch.Tensor) -> torch.Tensor:
         return unknown(x)  # noqa: F821
@@ -108,7 +116,7 @@ def test_any_number_of_graphs_may_be_compiled_on_any_thread(
     monkeypatch.setattr(torch, "compile", note)
     compiled = Segmenter(checkpoint, "cpu", "fp32", engine="compiled")
     compiled.engine.prepare_in_background([1])
-    assert compiled.engine.wait(20)
+    assert compiled.engine.wait(120)
     assert len(limits) == 2 * check.TRIES and min(limits) >= 256
 
 

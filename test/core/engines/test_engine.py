@@ -34,7 +34,7 @@ class FakeSource:
         return self._offered is None or str(graph) in self._offered
 
     def make(self, graph: Graph):
-        assert self.gate.wait(20)
+        assert self.gate.wait(120)
         self.made.append(str(graph))
         if str(graph) == self._fail:
             raise RuntimeError("no such kernel")
@@ -68,7 +68,7 @@ def held_up() -> Iterator[tuple[FakeSource, FakeSource, Engine]]:
     yield slow, stand_in, engine
     slow.gate.set()
     engine.close()
-    engine.wait(20)
+    engine.wait(120)
 
 
 def test_what_lengths_need() -> None:
@@ -101,7 +101,7 @@ def test_an_unprepared_length_runs_by_the_stand_in_until_the_background_is_done(
     assert stand_in.ran == ["encode2"] and slow.ran == []
     assert not engine.wait(0.05)
     slow.gate.set()
-    assert engine.wait(20)
+    assert engine.wait(120)
     assert slow.made == ["encode1", "encode2", "sequence2"]
     assert encode(engine, 2) == [1, 2]
     assert stand_in.ran == ["encode2"] and slow.ran == ["encode2"]
@@ -114,7 +114,7 @@ def test_a_graph_that_cannot_be_made_is_not_tried_again() -> None:
     engine = Engine(source, stand_in.make)
     for _ in range(3):
         engine.run_sequence(SHAPES.features(2))
-        assert engine.wait(20)
+        assert engine.wait(120)
     assert source.made.count("sequence2") == 1
     assert stand_in.ran == ["sequence2"] * 3
 
@@ -132,9 +132,9 @@ def test_a_closed_engine_prepares_nothing_more(held_up) -> None:
     engine.prepare_in_background([1, 2])
     engine.close()
     slow.gate.set()
-    assert engine.wait(20)
+    assert engine.wait(120)
     engine.prepare_in_background([3])
-    assert engine.wait(20) and len(slow.made) <= 1
+    assert engine.wait(120) and len(slow.made) <= 1
 
 
 def test_a_closed_engine_is_gone_once_the_graph_in_work_is_made(
@@ -152,7 +152,7 @@ def test_a_closed_engine_is_gone_once_the_graph_in_work_is_made(
     del engine, source
     assert model() is not None and not freed.is_set()  # it cannot be broken off
     gate.set()
-    thread.join(20)
+    thread.join(120)
     assert freed.is_set() and model() is None
 
 
@@ -162,5 +162,5 @@ def test_what_was_in_work_when_the_engine_was_closed_is_not_kept(held_up) -> Non
     thread = engine._thread
     engine.close()
     slow.gate.set()
-    thread.join(20)
+    thread.join(120)
     assert not engine._ready

@@ -109,7 +109,7 @@ def test_no_set_waits_for_a_recording(
     record_everything(segmenter, monkeypatch)
     segmenter.engine._stand_in = segmenter.engine.source._modules.of
     segmenter.warm_up(label_sizes=[(48, 80)])
-    assert segmenter.engine.wait(20)
+    assert segmenter.engine.wait(120)
     made = [str(cost.graph) for cost in segmenter.prepared]
     assert {"encode1", "encode4", "sequence1", "labels at 80 x 48", "labels at 64 x 32"} < set(made)
     here = Recording.threads.count(threading.current_thread().name)
@@ -131,7 +131,7 @@ def test_no_set_waits_for_a_recording(
 def _wait_for_labels() -> None:
     for thread in threading.enumerate():
         if thread.name == "record labels":
-            thread.join(20)
+            thread.join(120)
 
 
 @pytest.mark.usefixtures("without_gpu")

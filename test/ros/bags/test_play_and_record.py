@@ -74,14 +74,14 @@ def contents(path) -> dict[str, list[bytes]]:
 
 def stop(process: subprocess.Popen, how: int = signal.SIGINT) -> tuple[str, str]:
     process.send_signal(how)
-    return process.communicate(timeout=30)
+    return process.communicate(timeout=120)
 
 
 def test_a_bag_is_played_and_recorded_byte_for_byte(bag, start, tmp_path):
     recorder = start("record", "-o", tmp_path / "copy.db3")
     assert "recording into" in recorder.stdout.readline()
     player = start("play", bag, "--wait", "20")
-    told, complaints = player.communicate(timeout=60)
+    told, complaints = player.communicate(timeout=120)
     assert player.returncode == 0, complaints
     assert "played 101 messages" in told
     assert "/tf_static is left out: tf2_msgs/msg/TFMessage is not installed" in complaints
@@ -97,11 +97,12 @@ def test_a_bag_is_played_and_recorded_byte_for_byte(bag, start, tmp_path):
 def test_rate_loop_and_interruption(bag, start):
     words = ["--rate", "10", "--loop", "--clock", "--wait", "0", "--topics", "/points"]
     player = start("play", bag, *words)
-    player.stdout.readline()
-    began = time.monotonic()
-    for _ in range(3):
+    told_s = []
+    for _ in range(9):
         assert "played 50 messages" in player.stdout.readline()
-    assert 0.25 < time.monotonic() - began < 2  # 3 times 0.98 s, ten times as fast
+        told_s.append(time.monotonic())
+    rounds_s = np.diff(told_s)  # 0.98 s each, ten times as fast
+    assert rounds_s.sum() > 0.4 and rounds_s.min() < 0.5
     _, complaints = stop(player)
     assert player.returncode == 130 and "interrupted" in complaints
     assert "nobody listens to /points, /clock" in complaints
@@ -111,7 +112,7 @@ def test_a_part_of_a_bag_with_what_is_latched_before(bag, start, tmp_path):
     recorder = start("record", "-o", tmp_path / "part", "--duration", "60")
     recorder.stdout.readline()
     words = ["--rate", "0.05", "--start", "0.9", "--duration", "0.05"]
-    told, _ = start("play", bag, "--wait", "20", *words).communicate(timeout=60)
+    told, _ = start("play", bag, "--wait", "20", *words).communicate(timeout=120)
     assert "played 6 messages" in told
     stop(recorder)
     expected, found = contents(bag), contents(tmp_path / "part")
@@ -127,7 +128,7 @@ def test_clock_follows_the_bag(bag, start, tmp_path):
     recorder = start("record", "/clock", "/points", "/nothing", "-o", tmp_path / "clock")
     recorder.stdout.readline()
     player = start("play", bag, "--clock", "50", "--wait", "20", "--topics", "/points")
-    player.communicate(timeout=60)
+    player.communicate(timeout=120)
     _, complaints = stop(recorder, signal.SIGTERM)
     assert recorder.returncode == 0 and "nobody published /nothing" in complaints
     with Bag(tmp_path / "clock") as recorded:

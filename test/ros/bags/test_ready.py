@@ -80,7 +80,7 @@ def test_it_returns_when_the_node_is_active_and_not_before(slow):
         time.sleep(0.8)
         assert process.poll() is None
         slow.told.set()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert slow._state_machine.current_state[1] == "active"
 
 
@@ -90,7 +90,7 @@ def test_a_node_that_is_gone_is_not_waited_for(tmp_path):
         with waiting("/segment_node") as process:
             assert process.poll() is None
             node.stop()
-            assert process.wait(20) == 2
+            assert process.wait(60) == 2
             assert "/segment_node ended before it was active" in process.stderr.read()
     finally:
         node.stop()
