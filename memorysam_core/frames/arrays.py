@@ -112,8 +112,7 @@ def transformed(points: Array, rotation: Array, origin: Array) -> Array:
         if points.flags.c_contiguous:
             moved = np.einsum("ij,jn->in", rotation, points)
         else:  # BLAS is quicker then, in more threads
-            with np.errstate(invalid="ignore"):
-                moved = rotation @ points
+            moved = (tensor_of(rotation) @ tensor_of(points.T).T).numpy()
         return np.add(moved, origin[:, None], out=moved)
     # A product of matrices may be computed with fewer bits there (TF32).
     x, y, z = points
