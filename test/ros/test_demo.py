@@ -108,7 +108,7 @@ def test_the_demo_drives_the_real_node_and_tells_the_truth(tmp_path, checkpoint,
     busy_s, rate = map(
         float, re.search(r"a set in ([\d.]+) s: played at ([\d.]+) x", said).groups()
     )
-    assert 0.3 <= busy_s < 3
+    assert 0.3 <= busy_s < 60
     assert rate == pytest.approx(0.25 / 1.25 / busy_s, rel=0.05)
     assert "A set keeps the node busy for" in said
     assert "simulated before" in said
