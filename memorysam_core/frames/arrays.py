@@ -38,7 +38,7 @@ def tensor_of(
 
 def array_of(array: Any, device: DeviceLike) -> Array:
     """As :func:`tensor_of`, but where it is to lie on the host NumPy's, and of any layout."""
-    if isinstance(array, np.ndarray) and on_host(array) and torch.device(device).type == "cpu":
+    if isinstance(array, np.ndarray) and torch.device(device).type == "cpu":
         return array.astype(np.float64 if array.dtype.char == "d" else np.float32, copy=False)
     (values,) = plain(tensor_of(array, device))
     return values

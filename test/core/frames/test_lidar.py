@@ -13,6 +13,7 @@ from memorysam_core.frames.readings import PointsReading
 from memorysam_core.representations import LidarRange
 
 CAMERA = Camera(64, 48, 40.0, 40.0, 32.0, 24.0)
+BENT = Camera(64, 48, 40.0, 40.0, 32.0, 24.0, "plumb_bob", (-0.2, 0, 0, 0, 0))
 PLAIN = LidarRange(remove_occluded=False)
 EYE = np.eye(4)
 
@@ -119,9 +120,18 @@ def test_beyond_the_range_nothing_is_drawn_and_the_nearest_level_is_one():
     assert sorted(frame[frame[..., 0] > 0, 0]) == [1, 10]
 
 
+def read_only(xyz):
+    xyz = xyz.copy()
+    xyz.setflags(write=False)
+    return xyz
+
+
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     "odd",
     [
+        read_only,
+        lambda xyz: xyz[::-1].copy()[::-1],
         lambda xyz: xyz.astype(np.float64),
         lambda xyz: xyz.astype(">f4"),
         lambda xyz: xyz.astype(">f8"),
@@ -130,7 +140,17 @@ def test_beyond_the_range_nothing_is_drawn_and_the_nearest_level_is_one():
         lambda xyz: np.repeat(xyz, 2, 0)[::2],
         lambda xyz: torch.from_numpy(xyz),
     ],
-    ids=["float64", "big-endian", "big-endian 64", "organised", "columns", "strided", "torch"],
+    ids=[
+        "read-only",
+        "backwards",
+        "float64",
+        "big-endian",
+        "big-endian 64",
+        "organised",
+        "columns",
+        "strided",
+        "torch",
+    ],
 )
 def test_any_layout_draws_the_same(odd):
     xyz = cloud()
@@ -150,12 +170,15 @@ def test_structured_points_with_fields_anywhere(order):
     assert np.array_equal(drawn(rows.reshape(30, 100))[0], drawn(xyz)[0])
 
 
-def test_rows_without_a_return_keep_their_index():
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("layout", ["C", "F"])
+@pytest.mark.parametrize("camera", [CAMERA, BENT])
+def test_rows_without_a_return_keep_their_index(layout, camera):
     xyz = cloud()
-    expected, _ = drawn(xyz)
+    expected, _ = drawn(xyz, camera=camera)
     gaps = np.insert(xyz, np.arange(0, len(xyz), 3), np.nan, axis=0)
     gaps[0] = np.inf
-    frame, index = drawn(gaps)
+    frame, index = drawn(np.asarray(gaps, order=layout), camera=camera)
     assert np.array_equal(frame, expected)
     row, column = np.nonzero(index >= 0)
     assert np.isfinite(gaps[index[row, column]]).all()
@@ -174,10 +197,9 @@ def test_a_scan_all_behind_the_camera_is_a_black_frame():
 
 
 def test_distortion_moves_the_returns():
-    bent = Camera(64, 48, 40.0, 40.0, 32.0, 24.0, "plumb_bob", (-0.2, 0, 0, 0, 0))
     point = np.array([[10.0, 0, 20]])
     _, straight = drawn(point)
-    _, moved = drawn(point, camera=bent)
+    _, moved = drawn(point, camera=BENT)
     assert np.argwhere(straight == 0).tolist() == [[24, 52]]
     assert np.argwhere(moved == 0).tolist() == [[24, 51]]
 

@@ -148,6 +148,7 @@ def test_what_a_gpu_draws_is_what_the_host_draws(
         if hasattr(module, "on_host"):
             monkeypatch.setattr(module, "on_host", lambda tensor: False)
     monkeypatch.setattr(arrays, "to_device", lambda tensor, device: tensor)
+    monkeypatch.setattr(lidar, "array_of", arrays.tensor_of)
     got = drawn(case)
     if case.startswith("lidar"):
         assert torch.equal(got, expected)
