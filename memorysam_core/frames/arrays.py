@@ -140,7 +140,7 @@ def product_plus(values: Array, others: Array, factor: float, offset: float) -> 
     return torch.addcmul(start, values, others, value=factor)
 
 
-def root(values: Array) -> Array:
+def sqrt(values: Array) -> Array:
     """Square roots."""
     return np.sqrt(values) if isinstance(values, np.ndarray) else values.sqrt()
 
@@ -159,7 +159,7 @@ def at_most(values: Any, high: Any) -> Any:
     return values.clamp(max=high) if isinstance(values, Tensor) else min(values, high)
 
 
-def exact(value: Any) -> Any:
+def double(value: Any) -> Any:
     """A number in 64 bits."""
     return value.double() if isinstance(value, Tensor) else float(value)
 

@@ -21,8 +21,8 @@ from memorysam_core.frames.arrays import (
     chosen,
     elsewhere,
     plain,
-    root,
     selected,
+    sqrt,
     tensors,
     to_bytes,
     transformed,
@@ -124,7 +124,7 @@ def _drawn(view: PointsInView, how: LidarRange, *columns: Tensor) -> tuple[Array
     height, width = view.size
     pixel, xyz, visible, *others = plain(view.pixel, view.xyz, view.visible, *columns)
     x, y, z = xyz.T
-    distance = as_type(z if how.distance == "z" else root(x * x + y * y + z * z), "float32")
+    distance = as_type(z if how.distance == "z" else sqrt(x * x + y * y + z * z), "float32")
     drawn = distance <= how.max_range_m
     if how.remove_occluded:
         drawn &= visible

@@ -39,14 +39,14 @@ from memorysam_core.frames.arrays import (
     at_most,
     bits_of,
     divided,
+    double,
     elsewhere,
-    exact,
     known,
     of_bits,
     on_host,
-    root,
     rounded,
     selected,
+    sqrt,
     to_bytes,
     zero_bytes,
 )
@@ -98,7 +98,7 @@ def visible(
         return inside
     x, y, z = xyz
     # Planes are affine in 1 / z in all but fisheye images, where z goes to 0 within the image.
-    distance = root(x * x + y * y + z * z) if camera.model == "equidistant" else z
+    distance = sqrt(x * x + y * y + z * z) if camera.model == "equidistant" else z
     nearness = 1 / at_most(distance, 1 / _FARTHEST)
     gaps = _gaps(row, column, inside, camera)
     vertical, horizontal = map(_window, gaps, _CLOSE_GAPS, _REACH_GAPS)
@@ -127,13 +127,13 @@ class _Window:
     @property
     def reach_px(self) -> Any:
         """The same, in pixels, and a cell for what rounding leaves."""
-        return exact(self.reach + 1) * self.cell
+        return double(self.reach + 1) * self.cell
 
 
 def _window(gap: Any, close_gaps: float, reach_gaps: float) -> _Window:
     """For gaps in pixels."""
     cell = at_least(gap // _CELLS_PER_GAP, 1)
-    gap_in_cells = exact(gap) / cell
+    gap_in_cells = double(gap) / cell
     radius = at_most(at_least(rounded(gap_in_cells * (close_gaps / 2)), 1), _MOST_CELLS)
     return _Window(cell, radius, at_most(rounded(gap_in_cells * reach_gaps), radius))
 
@@ -195,7 +195,7 @@ def _parallax(row: Array, column: Array, camera: Camera, lidar_in_camera: Array)
     x = (as_type(column, "float32") + (0.5 - camera.cx)) * (1 / camera.fx)
     y = (as_type(row, "float32") + (0.5 - camera.cy)) * (1 / camera.fy)
     across, down = (x * tz - tx) * camera.fx, (y * tz - ty) * camera.fy
-    return at_least(root(across * across + down * down), 1e-6)
+    return at_least(sqrt(across * across + down * down), 1e-6)
 
 
 def _gaps(row: Array, column: Array, inside: Array, camera: Camera) -> tuple[Any, Any]:
